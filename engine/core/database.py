@@ -1,0 +1,249 @@
+"""The way to PostgreSQL: one pool, transactions that see one organization, and a numbered event log."""
+
+from asyncio import timeout as _within
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from engine.core.errors import Unavailable
+from engine.core.events import Announced, Announcement, Bus
+from engine.core.feed import Feed
+from engine.core.json import dump
+from engine.core.logging import log
+from engine.core.sql import Statement, load
+
+SQL = load(__file__)
+APPLICATION_ROLE = "rugpt_app"  # Owns nothing and cannot bypass row-level security.
+ACROSS_ROLE = (
+    "rugpt_across"  # Sees a few columns of every organization: the queue, the sign-in, the sessions.
+)
+ACQUIRE_SECONDS = 10
+# What a database that restarts, or does not answer in time, does to those who wait for it.
+AWAY = (
+    OSError,  # TimeoutError among them
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.TooManyConnectionsError,
+)
+MIGRATIONS = Path(__file__).parents[2] / "migrations"
+
+
+class DatabaseAway(Unavailable):
+    """The database does not answer; what was asked of it may or may not have become true."""
+
+    code = "database_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("The database does not answer. Try again in a few seconds.")
+
+
+class Transaction:
+    """An open transaction. Everything in it, its announcements included, becomes true together."""
+
+    def __init__(self, connection: Any, bus: Bus, org_id: UUID | None) -> None:
+        self._connection = connection
+        self._bus = bus
+        self._announcements: list[Announcement] = []
+        self._after_commit: list[object] = []
+        self.org_id = org_id
+
+    async def all(self, statement: Statement, **values: object) -> list[asyncpg.Record]:
+        """Return every row."""
+        rows: list[asyncpg.Record] = await self._connection.fetch(
+            statement.text, *statement.arguments(values)
+        )
+        return rows
+
+    async def maybe(self, statement: Statement, **values: object) -> asyncpg.Record | None:
+        """Return the first row, or None."""
+        row: asyncpg.Record | None = await self._connection.fetchrow(
+            statement.text, *statement.arguments(values)
+        )
+        return row
+
+    async def one(self, statement: Statement, **values: object) -> asyncpg.Record:
+        """Return the row that must be there."""
+        row = await self.maybe(statement, **values)
+        if row is None:
+            raise LookupError(f"{statement.name} gave no row")
+        return row
+
+    async def run(self, statement: Statement, **values: object) -> int:
+        """Carry out a statement and return the number of rows it touched."""
+        status: str = await self._connection.execute(statement.text, *statement.arguments(values))
+        count = status.rpartition(" ")[2]
+        return int(count) if count.isdigit() else 0
+
+    async def emit(self, event: object) -> None:
+        """Let the higher rooms react to a domain event, in this transaction."""
+        await self._bus.dispatch(self, event)
+
+    def announce(self, channel: UUID, kind: str, data: dict[str, Any], *, live: Any = None) -> None:
+        """Add a line to the organization's event log; it is numbered at the commit."""
+        self._announcements.append(Announcement(channel, kind, data, live))
+
+    def after_commit(self, item: object) -> None:
+        """Send an item to the feed once this transaction is true, and not at all if it fails."""
+        self._after_commit.append(item)
+
+    async def number_announcements(self) -> list[object]:
+        """Write the announcements as the last thing of the transaction; return what the feed must hear.
+
+        What was kept for after the commit is heard first: a run's last words come before its end.
+
+        The counter's row is locked from here to the commit and by nobody earlier in a transaction, so
+        numbers become visible in their order, without gaps, and transactions cannot wait in a circle.
+        """
+        if not self._announcements:
+            return self._after_commit
+        assert self.org_id is not None, "only an organization has an event log"
+        row = await self.one(
+            SQL.number_announcements,
+            count=len(self._announcements),
+            channels=[a.channel for a in self._announcements],
+            kinds=[a.kind for a in self._announcements],
+            data=[a.data for a in self._announcements],
+        )
+        numbered = [
+            Announced(self.org_id, row["first_no"] + place, announcement)
+            for place, announcement in enumerate(self._announcements)
+        ]
+        return [*self._after_commit, *numbered]
+
+
+class Database:
+    """A pool of connections that work as the application role."""
+
+    def __init__(self, pool: Any, bus: Bus, feed: Feed) -> None:
+        self._pool = pool
+        self.bus = bus
+        self.feed = feed
+
+    @classmethod
+    async def open(cls, url: str, *, bus: Bus, feed: Feed, pool_size: int = 10) -> "Database":
+        """Connect to a migrated database; close() gives the connections back."""
+        pool = await asyncpg.create_pool(
+            url,
+            min_size=1,
+            max_size=pool_size,
+            command_timeout=30,
+            init=_prepare_connection,
+            server_settings={
+                "role": APPLICATION_ROLE,
+                "application_name": "rugpt",
+                "jit": "off",
+                "idle_in_transaction_session_timeout": "60000",
+            },
+        )
+        return cls(pool, bus, feed)
+
+    async def close(self) -> None:
+        """Wait for open transactions for a few seconds, then close every connection."""
+        try:
+            async with _within(5):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+
+    @asynccontextmanager
+    async def as_organization(self, org_id: UUID, *, durable: bool = True) -> AsyncIterator[Transaction]:
+        """Open a transaction that can see one organization's rows and nobody else's.
+
+        `durable=False` lets the commit return before it is on disk: for rows that can be lost.
+        """
+        # Local to the transaction, so a pooled connection cannot carry it to the next caller.
+        begin = f"BEGIN; SET LOCAL app.org_id = '{UUID(str(org_id))}'"
+        if not durable:
+            begin += "; SET LOCAL synchronous_commit = off"
+        async with self._transaction(begin, org_id) as tx:
+            yield tx
+
+    @asynccontextmanager
+    async def across_organizations(self, *, reason: str) -> AsyncIterator[Transaction]:
+        """Open a transaction of the role that sees a few columns of every organization."""
+        log.debug("across_organizations", reason=reason)
+        async with self._transaction(f"BEGIN; SET LOCAL ROLE {ACROSS_ROLE}", None) as tx:
+            yield tx
+
+    @asynccontextmanager
+    async def _transaction(self, begin: str, org_id: UUID | None) -> AsyncIterator[Transaction]:
+        connection = await self._begun(begin)
+        try:
+            tx = Transaction(connection, self.bus, org_id)
+            try:
+                yield tx
+                heard = await tx.number_announcements()
+            except BaseException:
+                if not connection.is_closed():
+                    await connection.execute("ROLLBACK")
+                raise
+            await connection.execute("COMMIT")
+        except AWAY as away:
+            raise DatabaseAway from away
+        finally:
+            await self._pool.release(connection)
+        for item in heard:
+            self.feed.send(item)
+
+    async def _begun(self, begin: str) -> Any:
+        """Return a connection with an open transaction.
+
+        Begin and fence travel in one round trip. A server that was restarted leaves dead connections
+        in the pool; nothing was asked of them yet, so the next one is tried.
+        """
+        for _ in range(self._pool.get_max_size() + 1):
+            try:
+                connection = await self._pool.acquire(timeout=ACQUIRE_SECONDS)
+            except AWAY as away:
+                raise DatabaseAway from away
+            try:
+                await connection.execute(begin)
+            except BaseException as failure:
+                # The pool rolls back whatever a cancelled caller leaves open.
+                await self._pool.release(connection)
+                if not isinstance(failure, AWAY):
+                    raise
+            else:
+                return connection
+        raise DatabaseAway
+
+
+async def _prepare_connection(connection: Any) -> None:
+    for kind in ("json", "jsonb"):
+        await connection.set_type_codec(
+            kind,
+            schema="pg_catalog",
+            encoder=lambda value: dump(value).decode(),
+            decoder=orjson.loads,
+            format="text",
+        )
+
+
+async def last_event_no(tx: Transaction) -> int:
+    """Return the number of the organization's newest announcement; 0 before the first."""
+    no: int = (await tx.one(SQL.last_event_no))["last_no"]
+    return no
+
+
+async def oldest_event_no(tx: Transaction) -> int | None:
+    """Return the number of the oldest announcement that is still kept."""
+    no: int | None = (await tx.one(SQL.oldest_event_no))["no"]
+    return no
+
+
+async def events_after(
+    tx: Transaction, *, after: int, channels: list[UUID] | None, limit: int
+) -> list[asyncpg.Record]:
+    """Return announcements beyond a number, oldest first; of all channels when `channels` is None."""
+    return await tx.all(SQL.events_after, after=after, channels=channels, count=limit)
+
+
+async def forget_old_events(tx: Transaction, *, keep_hours: int) -> int:
+    """Delete a batch of old announcements of any organization; return how many."""
+    return await tx.run(SQL.forget_old_events, keep_hours=keep_hours)

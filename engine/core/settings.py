@@ -1,0 +1,78 @@
+"""Every setting of the engine: one frozen tree, read once in `bootstrap.py` and passed down in parts."""
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What can be set, by environment variables named `RUGPT_…` or a `.env` file."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RUGPT_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    host: str = Field("127.0.0.1", description="Address the API listens on.")
+    port: int = Field(8100, ge=0, le=65535, description="Port the API listens on; 0 takes a free one.")
+    data_dir: Path = Field(
+        Path("data"), description="Where the embedded database, the secret key and models live."
+    )
+    database_url: SecretStr | None = Field(
+        None, description="A PostgreSQL server to use instead of the embedded one."
+    )
+    database_owner_url: SecretStr | None = Field(
+        None, description="The login that migrates, where it differs from the one that works."
+    )
+    database_pool_size: int = Field(10, ge=2, le=50, description="Connections per process.")
+    secret_key: SecretStr | None = Field(
+        None, min_length=32, description="Signs access tokens; made and kept in the data folder when unset."
+    )
+    registration: Literal["first", "open", "closed"] = Field(
+        "first", description="Who may make an organization over HTTP."
+    )
+    access_token_minutes: int = Field(15, ge=1, le=60, description="How long an access token works.")
+    refresh_token_days: int = Field(30, ge=1, le=365, description="How long a session lasts unused.")
+    trusted_proxies: str = Field(
+        "127.0.0.1", description="Addresses whose X-Forwarded-For is believed, with commas between."
+    )
+
+    model: str | None = Field(
+        None, description="`provider:name`, such as ollama:qwen2.5:7b, openai:gpt-x or embedded:smollm2-135m."
+    )
+    model_client: Literal["native", "langchain"] = Field(
+        "native", description="The thin streaming client, or LangChain's own (slower; see docs/decisions)."
+    )
+    openai_base_url: str = Field("https://api.openai.com/v1", description="Any OpenAI-compatible server.")
+    openai_api_key: SecretStr | None = Field(None, description="Its key, where it wants one.")
+    ollama_url: str = Field("http://127.0.0.1:11434", description="Where Ollama listens.")
+    model_context_tokens: int = Field(8192, ge=1024, description="Context window to ask for and to fill.")
+    model_answer_tokens: int | None = Field(
+        None, ge=1, description="Most tokens of one model call; a third of the context window when unset."
+    )
+    model_parallel: int = Field(4, ge=1, le=64, description="Answers the embedded model writes at once.")
+    model_connect_seconds: float = Field(5, gt=0, description="Limit for reaching the model.")
+    model_first_token_seconds: float = Field(120, gt=0, description="Limit for its first token.")
+    model_total_seconds: float = Field(300, gt=0, description="Limit for a whole answer.")
+
+    worker_runs: int = Field(1024, ge=1, le=4096, description="Runs one worker has in hand at once.")
+    lease_seconds: float = Field(10, ge=1, le=60, description="How long a silent worker keeps its runs.")
+    events_keep_hours: int = Field(48, ge=24, description="How long a stream can be resumed.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
+
+    @field_validator("model")
+    @classmethod
+    def _a_model(cls, value: str | None) -> str | None:
+        provider, _, name = (value or "embedded").partition(":")
+        if provider not in ("ollama", "openai", "embedded") or not (name or provider == "embedded"):
+            raise ValueError("must be provider:name, such as ollama:qwen2.5:7b or openai:gpt-x, or embedded")
+        return value
+
+    @field_validator("host")
+    @classmethod
+    def _an_address(cls, value: str) -> str:
+        if value != "localhost":
+            ip_address(value)
+        return value
