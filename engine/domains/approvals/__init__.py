@@ -1,0 +1,20 @@
+"""Approvals turn a role's draft into something that a person answers for."""
+
+from engine.domains.approvals.errors import AlreadyValidated, DraftNotFound, NotAnApprover
+from engine.domains.approvals.models import Draft, DraftDecided, DraftStatus, Verdict
+from engine.domains.approvals.service import decide, drafts_of, get_draft, list_drafts, open_drafts
+
+__all__ = [
+    "AlreadyValidated",
+    "Draft",
+    "DraftDecided",
+    "DraftNotFound",
+    "DraftStatus",
+    "NotAnApprover",
+    "Verdict",
+    "decide",
+    "drafts_of",
+    "get_draft",
+    "list_drafts",
+    "open_drafts",
+]

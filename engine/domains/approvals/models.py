@@ -1,0 +1,63 @@
+"""Drafts: what a role wrote, and what a person said of it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+from uuid import UUID
+
+from engine.domains.chats import Message
+from engine.domains.users import Actor
+
+
+class Verdict(StrEnum):
+    """What a person may say of a draft."""
+
+    APPROVE = "approve"
+    EDIT = "edit"
+    REJECT = "reject"
+
+
+DraftStatus = Literal["draft", "approved", "edited", "rejected", "expired", "superseded"]
+
+AFTER: dict[Verdict, DraftStatus] = {
+    Verdict.APPROVE: "approved",
+    Verdict.EDIT: "edited",
+    Verdict.REJECT: "rejected",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A role's answer that waits for a signature or has had its verdict."""
+
+    message_id: UUID
+    chat_id: UUID
+    run_id: UUID
+    role_code: str
+    asker_id: UUID
+    approvers: list[str]
+    status: DraftStatus
+    opened_at: datetime
+    decided_at: datetime | None
+    decided_by: UUID | None
+    comment: str | None
+    original: str | None
+    edited: str | None
+
+    def may_be_signed_by(self, actor: Actor, *, username: str | None, is_member: bool) -> bool:
+        """Whether the role's policy lets this person sign; who may sign may also read what was rejected."""
+        return (
+            ("asker" in self.approvers and actor.user_id == self.asker_id)
+            or ("admins" in self.approvers and actor.is_admin)
+            or ("members" in self.approvers and is_member)
+            or (username is not None and username in self.approvers)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DraftDecided:
+    """A person signed, changed or rejected a draft."""
+
+    draft: Draft
+    message: Message  # as it stands after the verdict

@@ -1,0 +1,38 @@
+-- name: open_drafts
+-- One draft for each answer that needs a signature.
+INSERT INTO drafts (message_id, chat_id, run_id, role_code, asker_id, approvers)
+SELECT a.message_id, a.chat_id, a.run_id, a.role_code, a.asker_id,
+       ARRAY(SELECT jsonb_array_elements_text(a.approvers))
+  FROM ROWS FROM (unnest(:message_ids::uuid[]), unnest(:chat_ids::uuid[]), unnest(:run_ids::uuid[]),
+                  unnest(:role_codes::text[]), unnest(:asker_ids::uuid[]), jsonb_array_elements(:approvers::jsonb))
+       AS a (message_id, chat_id, run_id, role_code, asker_id, approvers);
+
+-- name: decide
+-- One verdict wins, whatever their number: only a draft can be decided on.
+UPDATE drafts
+   SET status = :status, decided_at = now(), decided_by = :decided_by, comment = :comment::text,
+       original = :original::text, edited = :edited::text
+ WHERE message_id = :message_id AND status = 'draft'
+RETURNING message_id, chat_id, run_id, role_code, asker_id, approvers, status, opened_at, decided_at, decided_by,
+          comment, original, edited;
+
+-- name: drafts_by_messages
+-- The drafts under some messages.
+SELECT message_id, chat_id, run_id, role_code, asker_id, approvers, status, opened_at, decided_at, decided_by,
+       comment, original, edited
+  FROM drafts WHERE message_id = ANY(:message_ids::uuid[]);
+
+-- name: drafts_for_signer
+-- The drafts that a person may sign, newest first: as who asked, as an administrator, as a member, by name.
+SELECT message_id, chat_id, run_id, role_code, asker_id, approvers, status, opened_at, decided_at, decided_by,
+       comment, original, edited
+  FROM drafts
+ WHERE (:status::text IS NULL OR status = :status::text)
+   AND (('asker' = ANY(approvers) AND asker_id = :user_id)
+        OR ('admins' = ANY(approvers) AND :is_admin::boolean)
+        OR ('members' = ANY(approvers) AND chat_id = ANY(:chat_ids::uuid[]))
+        OR :username::text = ANY(approvers))
+   AND (:before_at::timestamptz IS NULL
+        OR (opened_at, message_id) < (:before_at::timestamptz, :before_id::uuid))
+ ORDER BY opened_at DESC, message_id DESC
+ LIMIT :count::int;

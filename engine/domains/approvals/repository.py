@@ -1,0 +1,79 @@
+"""The table of drafts."""
+
+from datetime import datetime
+from uuid import UUID
+
+from engine.core.database import Transaction
+from engine.core.sql import load
+from engine.domains.approvals.models import Draft, DraftStatus
+from engine.domains.runs import Outcome
+
+SQL = load(__file__)
+
+
+async def open_drafts(tx: Transaction, outcomes: list[Outcome]) -> None:
+    """Add a draft for each answer."""
+    await tx.run(
+        SQL.open_drafts,
+        message_ids=[outcome.claim.answer_id for outcome in outcomes],
+        chat_ids=[outcome.claim.chat_id for outcome in outcomes],
+        run_ids=[outcome.claim.id for outcome in outcomes],
+        role_codes=[outcome.claim.role_code for outcome in outcomes],
+        asker_ids=[outcome.claim.asker_id for outcome in outcomes],
+        approvers=[outcome.approvers for outcome in outcomes],
+    )
+
+
+async def decide(
+    tx: Transaction,
+    *,
+    message_id: UUID,
+    status: DraftStatus,
+    decided_by: UUID,
+    comment: str | None,
+    original: str | None,
+    edited: str | None,
+) -> Draft | None:
+    """Set a draft's outcome, or return None when it has one."""
+    row = await tx.maybe(
+        SQL.decide,
+        message_id=message_id,
+        status=status,
+        decided_by=decided_by,
+        comment=comment,
+        original=original,
+        edited=edited,
+    )
+    return Draft(**row) if row else None
+
+
+async def drafts_by_messages(tx: Transaction, message_ids: list[UUID]) -> list[Draft]:
+    """Return the drafts under some messages."""
+    return [Draft(**row) for row in await tx.all(SQL.drafts_by_messages, message_ids=message_ids)]
+
+
+async def drafts_for_signer(
+    tx: Transaction,
+    *,
+    user_id: UUID,
+    username: str,
+    is_admin: bool,
+    chat_ids: list[UUID],
+    status: DraftStatus | None,
+    before_at: datetime | None,
+    before_id: UUID | None,
+    count: int,
+) -> list[Draft]:
+    """Return a page of the drafts that a person may sign."""
+    rows = await tx.all(
+        SQL.drafts_for_signer,
+        user_id=user_id,
+        username=username,
+        is_admin=is_admin,
+        chat_ids=chat_ids,
+        status=status,
+        before_at=before_at,
+        before_id=before_id,
+        count=count,
+    )
+    return [Draft(**row) for row in rows]

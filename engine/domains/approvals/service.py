@@ -1,0 +1,131 @@
+"""Signing what a role wrote."""
+
+from datetime import datetime
+from uuid import UUID
+
+from engine.core.database import Transaction
+from engine.domains import audit, chats, users
+from engine.domains.approvals import repository
+from engine.domains.approvals.errors import AlreadyValidated, DraftNotFound, EditNeedsText, NotAnApprover
+from engine.domains.approvals.models import AFTER, Draft, DraftDecided, DraftStatus, Verdict
+from engine.domains.runs import AnswersPosted
+from engine.domains.users import Actor
+
+
+async def open_drafts(tx: Transaction, posted: AnswersPosted) -> None:
+    """Open a draft under each answer that needs a signature; listens to AnswersPosted."""
+    waiting = [outcome for outcome in posted.outcomes if outcome.approvers is not None]
+    if waiting:
+        await repository.open_drafts(tx, waiting)
+
+
+async def decide(
+    tx: Transaction,
+    actor: Actor,
+    *,
+    message_id: UUID,
+    verdict: Verdict,
+    content: str | None = None,
+    comment: str | None = None,
+) -> Draft:
+    """Approve, edit or reject a draft. One verdict wins; the others learn of its outcome."""
+    draft, is_signer = await _draft_for(tx, actor, message_id)
+    if not is_signer:
+        raise NotAnApprover("You may not sign this answer.", approvers=draft.approvers)
+    if verdict is Verdict.EDIT and not (content or "").strip():
+        raise EditNeedsText("An edit needs the new text in `content`.")
+    before = (await chats.messages_by_ids(tx, [message_id]))[message_id]
+
+    decided = await repository.decide(
+        tx,
+        message_id=message_id,
+        status=AFTER[verdict],
+        decided_by=actor.user_id,
+        comment=comment,
+        original=before.content if verdict is Verdict.EDIT else None,
+        edited=content if verdict is Verdict.EDIT else None,
+    )
+    if decided is None:
+        raise AlreadyValidated((await repository.drafts_by_messages(tx, [message_id]))[0])
+
+    message = before
+    if verdict is not Verdict.APPROVE:
+        message = await chats.settle_draft(
+            tx,
+            message_id=message_id,
+            content=content if verdict is Verdict.EDIT else None,
+            withdraw=verdict is Verdict.REJECT,
+        )
+    await audit.record(
+        tx,
+        actor_id=actor.user_id,
+        action=f"draft.{decided.status}",
+        subject_id=message_id,
+        chat_id=decided.chat_id,
+        run_id=decided.run_id,
+        role=decided.role_code,
+    )
+    tx.announce(
+        decided.chat_id,
+        "message.validated",
+        {
+            "message_id": message_id,
+            "chat_id": decided.chat_id,
+            "run_id": decided.run_id,
+            "status": decided.status,
+            "by": actor.user_id,
+        },
+        live=DraftDecided(decided, message),
+    )
+    await tx.emit(DraftDecided(decided, message))
+    return decided
+
+
+async def get_draft(tx: Transaction, actor: Actor, *, message_id: UUID) -> tuple[Draft, bool]:
+    """Return a draft and whether the actor may sign it; to others who are not in its chat it is unknown."""
+    return await _draft_for(tx, actor, message_id)
+
+
+async def drafts_of(tx: Transaction, message_ids: list[UUID]) -> dict[UUID, Draft]:
+    """Return the drafts under some messages; whoever asks has checked that the reader is in their chats."""
+    return {draft.message_id: draft for draft in await repository.drafts_by_messages(tx, message_ids)}
+
+
+async def list_drafts(
+    tx: Transaction,
+    actor: Actor,
+    *,
+    status: DraftStatus | None,
+    before: tuple[datetime, UUID] | None,
+    limit: int,
+) -> list[Draft]:
+    """Return a page of the drafts that the actor may sign, newest first."""
+    before_at, before_id = before or (None, None)
+    return await repository.drafts_for_signer(
+        tx,
+        user_id=actor.user_id,
+        username=await _username(tx, actor),
+        is_admin=actor.is_admin,
+        chat_ids=await chats.chat_ids_of(tx, actor),
+        status=status,
+        before_at=before_at,
+        before_id=before_id,
+        count=limit,
+    )
+
+
+async def _draft_for(tx: Transaction, actor: Actor, message_id: UUID) -> tuple[Draft, bool]:
+    found = await repository.drafts_by_messages(tx, [message_id])
+    if not found:
+        raise DraftNotFound(message_id)
+    draft = found[0]
+    is_member = draft.chat_id in await chats.chat_ids_of(tx, actor)
+    is_signer = draft.may_be_signed_by(actor, username=await _username(tx, actor), is_member=is_member)
+    if not is_member and not is_signer:
+        raise DraftNotFound(message_id)
+    return draft, is_signer
+
+
+async def _username(tx: Transaction, actor: Actor) -> str:
+    found = await users.by_ids(tx, [actor.user_id])
+    return found[0].username if found else ""

@@ -1,0 +1,100 @@
+"""Chats, who is in them, and what is said there."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+ChatKind = Literal["group", "direct"]
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """A place where people and roles talk; `roles` empty means that every role may be called."""
+
+    id: UUID
+    title: str
+    kind: ChatKind
+    roles: list[str]
+    members: list[UUID]
+    created_by: UUID
+    created_at: datetime
+    last_message_no: int
+    last_message_at: datetime
+    unread: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """Somebody named in a message and found: a member of the chat, or a role."""
+
+    kind: Literal["user", "role"]
+    code: str
+    id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Something said; by a person (`author_id`) or by a role (`role_code`), never by both."""
+
+    id: UUID
+    chat_id: UUID
+    no: int
+    author_id: UUID | None
+    role_code: str | None
+    content: str
+    mentions: list[dict[str, Any]]
+    reply_to: UUID | None
+    client_message_id: str | None
+    created_at: datetime
+    edited_at: datetime | None
+    deleted_at: datetime | None
+    withdrawn_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """The outcome of posting; `is_new` is false when this client_message_id had been posted before."""
+
+    message: Message
+    mentions: list[Mention]
+    unknown_roles: list[str]
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a role says at the end of a run; the message's id was given when the run was queued."""
+
+    message_id: UUID
+    chat_id: UUID
+    role_code: str
+    reply_to: UUID
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessagePosted:
+    """A person said something; `role_codes` are the roles called by it."""
+
+    message: Message
+    role_codes: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A message as a role reads it: `speaker` is a person's name, `role_code` the role that spoke."""
+
+    no: int
+    speaker: str | None
+    role_code: str | None
+    content: str
+    said_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """The lines that led to a question, oldest first; the last one is the question."""
+
+    chat_title: str
+    lines: list[Line]

@@ -1,0 +1,200 @@
+-- name: insert_chat
+-- A new chat with its members.
+WITH wanted AS (
+    SELECT DISTINCT unnest(:member_ids::uuid[]) AS user_id
+), chat AS (
+    INSERT INTO chats (title, kind, role_codes, created_by)
+    SELECT :title, :kind, :role_codes::text[], :created_by
+    RETURNING id
+), joined AS (
+    INSERT INTO chat_members (chat_id, user_id)
+    SELECT chat.id, wanted.user_id FROM chat, wanted
+)
+SELECT id FROM chat;
+
+-- name: chat_of_member
+-- A chat as one of its members sees it; no row for anybody else.
+SELECT c.id, c.title, c.kind, c.role_codes AS roles, c.created_by, c.created_at, c.last_message_no,
+       c.last_message_at, greatest(c.last_message_no - me.last_read_no, 0) AS unread,
+       ARRAY(SELECT m.user_id FROM chat_members m WHERE m.chat_id = c.id ORDER BY m.joined_at, m.user_id) AS members
+  FROM chats c
+  JOIN chat_members me ON me.chat_id = c.id AND me.user_id = :user_id
+ WHERE c.id = :chat_id AND c.deleted_at IS NULL;
+
+-- name: chats_of_member
+-- A member's chats, the most recently used first, from a cursor on.
+SELECT c.id, c.title, c.kind, c.role_codes AS roles, c.created_by, c.created_at, c.last_message_no,
+       c.last_message_at, greatest(c.last_message_no - me.last_read_no, 0) AS unread,
+       ARRAY(SELECT m.user_id FROM chat_members m WHERE m.chat_id = c.id ORDER BY m.joined_at, m.user_id) AS members
+  FROM chat_members me
+  JOIN chats c ON c.id = me.chat_id
+ WHERE me.user_id = :user_id AND c.deleted_at IS NULL
+   AND (:before_at::timestamptz IS NULL OR (c.last_message_at, c.id) < (:before_at::timestamptz, :before_id::uuid))
+ ORDER BY c.last_message_at DESC, c.id DESC
+ LIMIT :count::int;
+
+-- name: chat_ids_of_member
+-- The ids of all the chats that a person is in.
+SELECT me.chat_id FROM chat_members me JOIN chats c ON c.id = me.chat_id
+ WHERE me.user_id = :user_id AND c.deleted_at IS NULL;
+
+-- name: update_chat
+-- Changes what is given; NULL leaves a thing as it is.
+UPDATE chats
+   SET title = coalesce(:title::text, title), role_codes = coalesce(:role_codes::text[], role_codes)
+ WHERE id = :chat_id AND deleted_at IS NULL;
+
+-- name: delete_chat
+-- The chat disappears for everybody; its rows stay until erasure.
+UPDATE chats SET deleted_at = now() WHERE id = :chat_id AND deleted_at IS NULL;
+
+-- name: insert_members
+-- Adds people who are not yet in the chat; they have nothing unread. Returns those who are new.
+INSERT INTO chat_members (chat_id, user_id, last_read_no)
+SELECT c.id, wanted.user_id, c.last_message_no
+  FROM chats c, (SELECT DISTINCT unnest(:member_ids::uuid[]) AS user_id) wanted
+ WHERE c.id = :chat_id
+ON CONFLICT DO NOTHING
+RETURNING user_id;
+
+-- name: delete_member
+-- Takes a person out of a chat.
+DELETE FROM chat_members WHERE chat_id = :chat_id AND user_id = :user_id;
+
+-- name: enter_chat
+-- Locks the chat until the commit, so that its messages are numbered one after another; no row for
+-- those who are not in it. Returns the members among the people named.
+SELECT c.role_codes,
+       ARRAY(SELECT m.user_id FROM chat_members m
+              WHERE m.chat_id = c.id AND m.user_id = ANY(:named_ids::uuid[])) AS members_named
+  FROM chats c
+ WHERE c.id = :chat_id AND c.deleted_at IS NULL
+   AND EXISTS (SELECT FROM chat_members me WHERE me.chat_id = c.id AND me.user_id = :user_id)
+   FOR NO KEY UPDATE OF c;
+
+-- name: insert_message
+-- The next message of the chat. No row when this author has used this client_message_id here before.
+WITH place AS (
+    UPDATE chats SET last_message_no = last_message_no + 1, last_message_at = now()
+     WHERE id = :chat_id
+       AND NOT EXISTS (SELECT FROM messages old
+                        WHERE old.chat_id = :chat_id AND old.author_id = :author_id
+                          AND old.client_message_id = :client_message_id::text)
+    RETURNING id, last_message_no
+), seen AS (
+    UPDATE chat_members SET last_read_no = place.last_message_no
+      FROM place
+     WHERE chat_members.chat_id = place.id AND chat_members.user_id = :author_id
+)
+INSERT INTO messages (chat_id, no, author_id, content, mentions, reply_to, client_message_id)
+SELECT place.id, place.last_message_no, :author_id, :content, :mentions::jsonb, :reply_to::uuid,
+       :client_message_id::text
+  FROM place
+RETURNING id, chat_id, no, author_id, role_code, content, mentions, reply_to, client_message_id, created_at,
+          edited_at, deleted_at, withdrawn_at;
+
+-- name: message_by_client_id
+-- The message that this author posted here under this client_message_id.
+SELECT id, chat_id, no, author_id, role_code, content, mentions, reply_to, client_message_id, created_at,
+       edited_at, deleted_at, withdrawn_at
+  FROM messages
+ WHERE chat_id = :chat_id AND author_id = :author_id AND client_message_id = :client_message_id::text;
+
+-- name: insert_answers
+-- What roles say at the end of their runs, numbered chat by chat in the order given. The chats were
+-- locked before, in the order of their ids.
+WITH given AS (
+    SELECT a.*, row_number() OVER (PARTITION BY a.chat_id ORDER BY a.place) AS step
+      FROM unnest(:message_ids::uuid[], :chat_ids::uuid[], :role_codes::text[], :reply_tos::uuid[], :contents::text[])
+           WITH ORDINALITY AS a (message_id, chat_id, role_code, reply_to, content, place)
+), counted AS (
+    UPDATE chats SET last_message_no = last_message_no + g.steps, last_message_at = now()
+      FROM (SELECT chat_id, max(step) AS steps FROM given GROUP BY chat_id) g
+     WHERE chats.id = g.chat_id
+    RETURNING chats.id, chats.last_message_no - g.steps AS base
+)
+INSERT INTO messages (id, chat_id, no, role_code, content, reply_to)
+SELECT given.message_id, given.chat_id, counted.base + given.step, given.role_code, given.content, given.reply_to
+  FROM given JOIN counted ON counted.id = given.chat_id
+RETURNING id, chat_id, no, author_id, role_code, content, mentions, reply_to, client_message_id, created_at,
+          edited_at, deleted_at, withdrawn_at;
+
+-- name: lock_chats
+-- Locks chats in the order of their ids, so that two batches cannot wait for each other.
+SELECT id FROM chats WHERE id = ANY(:chat_ids::uuid[]) ORDER BY id FOR NO KEY UPDATE;
+
+-- name: message_of_member
+-- A message, for those who are in its chat.
+SELECT m.id, m.chat_id, m.no, m.author_id, m.role_code, m.content, m.mentions, m.reply_to, m.client_message_id,
+       m.created_at, m.edited_at, m.deleted_at, m.withdrawn_at
+  FROM messages m
+  JOIN chats c ON c.id = m.chat_id AND c.deleted_at IS NULL
+  JOIN chat_members me ON me.chat_id = m.chat_id AND me.user_id = :user_id
+ WHERE m.id = :message_id;
+
+-- name: messages_by_ids
+-- Messages by their ids, whoever asks: the caller has checked the chats.
+SELECT id, chat_id, no, author_id, role_code, content, mentions, reply_to, client_message_id, created_at,
+       edited_at, deleted_at, withdrawn_at
+  FROM messages WHERE id = ANY(:message_ids::uuid[]);
+
+-- name: messages_before
+-- A page of history, newest first. The chat's own numbers bound it, whatever the chat's length.
+SELECT id, chat_id, no, author_id, role_code, content, mentions, reply_to, client_message_id, created_at,
+       edited_at, deleted_at, withdrawn_at
+  FROM messages
+ WHERE chat_id = :chat_id AND no < :before_no::bigint
+ ORDER BY no DESC
+ LIMIT :count::int;
+
+-- name: edit_message
+-- Changes a message's text, for its author only, and not once it is deleted.
+UPDATE messages SET content = :content, edited_at = now()
+ WHERE id = :message_id AND author_id = :author_id AND deleted_at IS NULL
+RETURNING id, chat_id, no, author_id, role_code, content, mentions, reply_to, client_message_id, created_at,
+          edited_at, deleted_at, withdrawn_at;
+
+-- name: delete_message
+-- The text is gone at once; the place in the chat remains.
+UPDATE messages SET content = '', mentions = '[]', deleted_at = now()
+ WHERE id = :message_id AND author_id = :author_id AND deleted_at IS NULL
+RETURNING id, chat_id, no, author_id, role_code, content, mentions, reply_to, client_message_id, created_at,
+          edited_at, deleted_at, withdrawn_at;
+
+-- name: settle_draft
+-- What a signature does to a role's message: a new text, or its withdrawal, or nothing.
+UPDATE messages
+   SET content = coalesce(:content::text, content),
+       edited_at = CASE WHEN :content::text IS NULL THEN edited_at ELSE now() END,
+       withdrawn_at = CASE WHEN :withdraw::boolean THEN now() ELSE withdrawn_at END
+ WHERE id = :message_id AND role_code IS NOT NULL
+RETURNING id, chat_id, no, author_id, role_code, content, mentions, reply_to, client_message_id, created_at,
+          edited_at, deleted_at, withdrawn_at;
+
+-- name: mark_read
+-- Moves the reader's mark forward, never back; returns the mark when it moved.
+UPDATE chat_members SET last_read_no = least(:up_to_no::bigint, c.last_message_no)
+  FROM chats c
+ WHERE c.id = chat_members.chat_id AND chat_members.chat_id = :chat_id AND chat_members.user_id = :user_id
+   AND chat_members.last_read_no < least(:up_to_no::bigint, c.last_message_no)
+RETURNING chat_members.last_read_no;
+
+-- name: conversations
+-- For each question the lines that led to it, oldest first: neither deleted ones nor rejected drafts.
+SELECT q.id AS question_id, c.title AS chat_title, m.no, m.author_id, m.role_code, m.content, m.created_at
+  FROM messages q
+  JOIN chats c ON c.id = q.chat_id
+  JOIN messages m ON m.chat_id = q.chat_id AND m.no <= q.no AND m.no > q.no - :depth::int
+ WHERE q.id = ANY(:question_ids::uuid[]) AND m.deleted_at IS NULL AND m.withdrawn_at IS NULL
+ ORDER BY q.id, m.no;
+
+-- name: search_messages
+-- The best matches among the last lines of a chat; bounded, because the fence comes before any text index.
+SELECT m.no, m.author_id, m.role_code, m.content, m.created_at
+  FROM messages m JOIN chats c ON c.id = m.chat_id
+ WHERE m.chat_id = :chat_id AND m.no > c.last_message_no - 5000
+   AND m.deleted_at IS NULL AND m.withdrawn_at IS NULL
+   AND (to_tsvector('russian', left(m.content, 20000)) @@ websearch_to_tsquery('russian', :query)
+        OR strpos(lower(m.content), lower(:query)) > 0)
+ ORDER BY m.no DESC
+ LIMIT :count::int;

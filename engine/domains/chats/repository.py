@@ -1,0 +1,180 @@
+"""The tables of chats, their members and messages."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from asyncpg import Record
+
+from engine.core.database import Transaction
+from engine.core.sql import load
+from engine.domains.chats.models import Answer, Chat, Message
+
+SQL = load(__file__)
+
+
+async def insert_chat(
+    tx: Transaction, *, title: str, kind: str, role_codes: list[str], created_by: UUID, member_ids: list[UUID]
+) -> UUID:
+    """Add a chat with its members and return its id."""
+    row = await tx.one(
+        SQL.insert_chat,
+        title=title,
+        kind=kind,
+        role_codes=role_codes,
+        created_by=created_by,
+        member_ids=member_ids,
+    )
+    chat_id: UUID = row["id"]
+    return chat_id
+
+
+async def find_chat(tx: Transaction, *, chat_id: UUID, user_id: UUID) -> Chat | None:
+    """Return the chat as this member sees it, or None."""
+    row = await tx.maybe(SQL.chat_of_member, chat_id=chat_id, user_id=user_id)
+    return Chat(**row) if row else None
+
+
+async def list_chats(
+    tx: Transaction, *, user_id: UUID, before_at: datetime | None, before_id: UUID | None, count: int
+) -> list[Chat]:
+    """Return a page of a member's chats, the most recently used first."""
+    rows = await tx.all(
+        SQL.chats_of_member, user_id=user_id, before_at=before_at, before_id=before_id, count=count
+    )
+    return [Chat(**row) for row in rows]
+
+
+async def chat_ids_of(tx: Transaction, *, user_id: UUID) -> list[UUID]:
+    """Return the ids of all the chats that a person is in."""
+    return [row["chat_id"] for row in await tx.all(SQL.chat_ids_of_member, user_id=user_id)]
+
+
+async def update_chat(
+    tx: Transaction, *, chat_id: UUID, title: str | None, role_codes: list[str] | None
+) -> None:
+    """Change what is given."""
+    await tx.run(SQL.update_chat, chat_id=chat_id, title=title, role_codes=role_codes)
+
+
+async def delete_chat(tx: Transaction, *, chat_id: UUID) -> None:
+    """Let a chat disappear."""
+    await tx.run(SQL.delete_chat, chat_id=chat_id)
+
+
+async def insert_members(tx: Transaction, *, chat_id: UUID, member_ids: list[UUID]) -> list[UUID]:
+    """Add people to a chat and return those who were not in it."""
+    rows = await tx.all(SQL.insert_members, chat_id=chat_id, member_ids=member_ids)
+    return [row["user_id"] for row in rows]
+
+
+async def delete_member(tx: Transaction, *, chat_id: UUID, user_id: UUID) -> bool:
+    """Take a person out of a chat; False when they were not in it."""
+    return await tx.run(SQL.delete_member, chat_id=chat_id, user_id=user_id) > 0
+
+
+async def enter_chat(
+    tx: Transaction, *, chat_id: UUID, user_id: UUID, named_ids: list[UUID]
+) -> tuple[list[str], set[UUID]] | None:
+    """Lock the chat; return the roles that may be called (empty: all) and the members among those named."""
+    row = await tx.maybe(SQL.enter_chat, chat_id=chat_id, user_id=user_id, named_ids=named_ids)
+    return (row["role_codes"], set(row["members_named"])) if row else None
+
+
+async def insert_message(
+    tx: Transaction,
+    *,
+    chat_id: UUID,
+    author_id: UUID,
+    content: str,
+    mentions: list[dict[str, Any]],
+    reply_to: UUID | None,
+    client_message_id: str | None,
+) -> Message | None:
+    """Add the next message of a chat, or return None when this client_message_id was used before."""
+    row = await tx.maybe(
+        SQL.insert_message,
+        chat_id=chat_id,
+        author_id=author_id,
+        content=content,
+        mentions=mentions,
+        reply_to=reply_to,
+        client_message_id=client_message_id,
+    )
+    return Message(**row) if row else None
+
+
+async def message_by_client_id(
+    tx: Transaction, *, chat_id: UUID, author_id: UUID, client_message_id: str
+) -> Message:
+    """Return the message that was posted under this client_message_id."""
+    row = await tx.one(
+        SQL.message_by_client_id, chat_id=chat_id, author_id=author_id, client_message_id=client_message_id
+    )
+    return Message(**row)
+
+
+async def insert_answers(tx: Transaction, answers: list[Answer]) -> list[Message]:
+    """Add what roles said, numbered chat by chat."""
+    await tx.all(SQL.lock_chats, chat_ids=[answer.chat_id for answer in answers])
+    rows = await tx.all(
+        SQL.insert_answers,
+        message_ids=[answer.message_id for answer in answers],
+        chat_ids=[answer.chat_id for answer in answers],
+        role_codes=[answer.role_code for answer in answers],
+        reply_tos=[answer.reply_to for answer in answers],
+        contents=[answer.content for answer in answers],
+    )
+    return [Message(**row) for row in rows]
+
+
+async def find_message(tx: Transaction, *, message_id: UUID, user_id: UUID) -> Message | None:
+    """Return a message to a member of its chat."""
+    row = await tx.maybe(SQL.message_of_member, message_id=message_id, user_id=user_id)
+    return Message(**row) if row else None
+
+
+async def messages_by_ids(tx: Transaction, *, message_ids: list[UUID]) -> list[Message]:
+    """Return messages whoever asks."""
+    return [Message(**row) for row in await tx.all(SQL.messages_by_ids, message_ids=message_ids)]
+
+
+async def messages_before(tx: Transaction, *, chat_id: UUID, before_no: int, count: int) -> list[Message]:
+    """Return a page of history, newest first."""
+    rows = await tx.all(SQL.messages_before, chat_id=chat_id, before_no=before_no, count=count)
+    return [Message(**row) for row in rows]
+
+
+async def edit_message(tx: Transaction, *, message_id: UUID, author_id: UUID, content: str) -> Message | None:
+    """Change a text; None when it is not this author's, or deleted."""
+    row = await tx.maybe(SQL.edit_message, message_id=message_id, author_id=author_id, content=content)
+    return Message(**row) if row else None
+
+
+async def delete_message(tx: Transaction, *, message_id: UUID, author_id: UUID) -> Message | None:
+    """Empty a message; None when it is not this author's, or deleted."""
+    row = await tx.maybe(SQL.delete_message, message_id=message_id, author_id=author_id)
+    return Message(**row) if row else None
+
+
+async def settle_draft(tx: Transaction, *, message_id: UUID, content: str | None, withdraw: bool) -> Message:
+    """Give a role's message its new text, or withdraw it."""
+    return Message(
+        **await tx.one(SQL.settle_draft, message_id=message_id, content=content, withdraw=withdraw)
+    )
+
+
+async def mark_read(tx: Transaction, *, chat_id: UUID, user_id: UUID, up_to_no: int) -> int | None:
+    """Move the reader's mark; None when it did not move."""
+    row = await tx.maybe(SQL.mark_read, chat_id=chat_id, user_id=user_id, up_to_no=up_to_no)
+    return row["last_read_no"] if row else None
+
+
+async def conversations(tx: Transaction, *, question_ids: list[UUID], depth: int) -> list[Record]:
+    """Return the lines that led to each question, question by question, oldest first."""
+    return await tx.all(SQL.conversations, question_ids=question_ids, depth=depth)
+
+
+async def search(tx: Transaction, *, chat_id: UUID, query: str, count: int) -> list[Record]:
+    """Return the newest matching lines of a chat."""
+    return await tx.all(SQL.search_messages, chat_id=chat_id, query=query, count=count)

@@ -1,0 +1,370 @@
+"""What people do in chats, and what roles answer there."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import datetime
+from uuid import UUID
+
+from asyncpg import Record
+
+from engine.core.database import Transaction
+from engine.domains import audit, users
+from engine.domains.chats import repository
+from engine.domains.chats.errors import (
+    ChatNotFound,
+    DirectChatIsForTwo,
+    MemberNotFound,
+    MessageNotFound,
+    NotTheAuthor,
+    NotTheChatOwner,
+    TooManyMentions,
+    TooManyRoles,
+    UnknownRole,
+)
+from engine.domains.chats.mentions import Called, find_mentions
+from engine.domains.chats.models import (
+    Answer,
+    Chat,
+    ChatKind,
+    Conversation,
+    Line,
+    Mention,
+    Message,
+    MessagePosted,
+    Posted,
+)
+from engine.domains.chats.ports import RoleNames
+from engine.domains.users import Actor
+
+MAX_ROLES = 10
+MAX_USERS_NAMED = 50
+MAX_MEMBERS = 500
+CHAT_CHANGED = "chat.updated"
+
+
+async def create_chat(
+    tx: Transaction,
+    actor: Actor,
+    *,
+    title: str,
+    kind: ChatKind,
+    members: Iterable[UUID],
+    roles: Iterable[str],
+    known_roles: RoleNames,
+) -> Chat:
+    """Open a chat; whoever opens it is in it. `roles` limits who may be called, empty means everybody."""
+    member_ids = list({actor.user_id, *members})
+    if kind == "direct" and len(member_ids) > 2:
+        raise DirectChatIsForTwo("A direct chat is for two people at most. Make a group chat.")
+    await _require_people(tx, member_ids)
+    chat_id = await repository.insert_chat(
+        tx,
+        title=title,
+        kind=kind,
+        role_codes=_role_codes(roles, known_roles),
+        created_by=actor.user_id,
+        member_ids=member_ids,
+    )
+    _tell_members(tx, member_ids, chat_id, "chat.joined")
+    return await get_chat(tx, actor, chat_id=chat_id)
+
+
+async def get_chat(tx: Transaction, actor: Actor, *, chat_id: UUID) -> Chat:
+    """Return a chat to one of its members; to anybody else it does not exist."""
+    chat = await repository.find_chat(tx, chat_id=chat_id, user_id=actor.user_id)
+    if chat is None:
+        raise ChatNotFound(chat_id)
+    return chat
+
+
+async def list_chats(
+    tx: Transaction, actor: Actor, *, before: tuple[datetime, UUID] | None, limit: int
+) -> list[Chat]:
+    """Return a page of the actor's chats, the most recently used first."""
+    before_at, before_id = before or (None, None)
+    return await repository.list_chats(
+        tx, user_id=actor.user_id, before_at=before_at, before_id=before_id, count=limit
+    )
+
+
+async def chat_ids_of(tx: Transaction, actor: Actor) -> list[UUID]:
+    """Return the ids of all the chats that the actor is in."""
+    return await repository.chat_ids_of(tx, user_id=actor.user_id)
+
+
+async def change_chat(
+    tx: Transaction,
+    actor: Actor,
+    *,
+    chat_id: UUID,
+    title: str | None = None,
+    roles: Iterable[str] | None = None,
+    known_roles: RoleNames,
+) -> Chat:
+    """Rename a chat or change which roles may be called in it."""
+    await _owned_chat(tx, actor, chat_id)
+    codes = None if roles is None else _role_codes(roles, known_roles)
+    await repository.update_chat(tx, chat_id=chat_id, title=title, role_codes=codes)
+    tx.announce(chat_id, CHAT_CHANGED, {"chat_id": chat_id})
+    return await get_chat(tx, actor, chat_id=chat_id)
+
+
+async def delete_chat(tx: Transaction, actor: Actor, *, chat_id: UUID) -> None:
+    """Let a chat disappear for everybody in it."""
+    await _owned_chat(tx, actor, chat_id)
+    tx.announce(chat_id, "chat.deleted", {"chat_id": chat_id})
+    await repository.delete_chat(tx, chat_id=chat_id)
+    await audit.record(tx, actor_id=actor.user_id, action="chat.deleted", subject_id=chat_id)
+
+
+async def add_members(tx: Transaction, actor: Actor, *, chat_id: UUID, members: Iterable[UUID]) -> Chat:
+    """Bring people of the organization into a group chat; any member may."""
+    chat = await get_chat(tx, actor, chat_id=chat_id)
+    member_ids = list(set(members))
+    if chat.kind == "direct" and len({*chat.members, *member_ids}) > 2:
+        raise DirectChatIsForTwo("A direct chat is for two people at most. Make a group chat.")
+    await _require_people(tx, member_ids, already=len(chat.members))
+    added = await repository.insert_members(tx, chat_id=chat_id, member_ids=member_ids)
+    if added:
+        _tell_members(tx, added, chat_id, "chat.joined")
+        tx.announce(chat_id, CHAT_CHANGED, {"chat_id": chat_id})
+    return await get_chat(tx, actor, chat_id=chat_id)
+
+
+async def remove_member(tx: Transaction, actor: Actor, *, chat_id: UUID, user_id: UUID) -> Chat | None:
+    """Leave a chat, or take somebody out of one's own chat; None when the actor has left."""
+    chat = await get_chat(tx, actor, chat_id=chat_id)
+    if user_id != actor.user_id:
+        await _owned_chat(tx, actor, chat_id)
+    if user_id not in chat.members:
+        raise MemberNotFound("This person is not in the chat.", user_id=user_id)
+    await repository.delete_member(tx, chat_id=chat_id, user_id=user_id)
+    _tell_members(tx, [user_id], chat_id, "chat.left")
+    tx.announce(chat_id, CHAT_CHANGED, {"chat_id": chat_id})
+    return None if user_id == actor.user_id else await get_chat(tx, actor, chat_id=chat_id)
+
+
+async def post_message(
+    tx: Transaction,
+    actor: Actor,
+    *,
+    chat_id: UUID,
+    content: str,
+    known_roles: RoleNames,
+    disabled_roles: Iterable[str] = (),
+    client_message_id: str | None = None,
+    reply_to: UUID | None = None,
+) -> Posted:
+    """Say something in a chat; its members, and every role it calls, will hear of it.
+
+    The same `client_message_id` of the same author posts once: later calls return the first message.
+    """
+    called = find_mentions(content, known_roles.names())
+    _limit_mentions(called)
+    named = await _people_named(tx, called)
+    entered = await repository.enter_chat(
+        tx, chat_id=chat_id, user_id=actor.user_id, named_ids=[user.id for user in named]
+    )
+    if entered is None:
+        raise ChatNotFound(chat_id)  # Outsiders must not learn that the chat exists.
+    allowed_roles, members_named = entered
+    disabled = set(disabled_roles)
+    roles = [
+        code for code in called.roles if code not in disabled and (not allowed_roles or code in allowed_roles)
+    ]
+    mentions = [
+        *(Mention("user", user.username, user.id) for user in named if user.id in members_named),
+        *(Mention("role", code, None) for code in roles),
+    ]
+    if reply_to is not None:
+        await _require_in_chat(tx, actor, message_id=reply_to, chat_id=chat_id)
+
+    message = await repository.insert_message(
+        tx,
+        chat_id=chat_id,
+        author_id=actor.user_id,
+        content=content,
+        mentions=[asdict(mention) for mention in mentions],
+        reply_to=reply_to,
+        client_message_id=client_message_id,
+    )
+    if message is None:
+        assert client_message_id is not None
+        first = await repository.message_by_client_id(
+            tx, chat_id=chat_id, author_id=actor.user_id, client_message_id=client_message_id
+        )
+        return Posted(first, [Mention(**one) for one in first.mentions], [], is_new=False)
+
+    tx.announce(chat_id, "message.created", {"message_id": message.id, "chat_id": chat_id}, live=message)
+    for mention in mentions:
+        if mention.id is not None and mention.id != actor.user_id:
+            tx.announce(
+                mention.id, "mention", {"message_id": message.id, "chat_id": chat_id, "by": actor.user_id}
+            )
+    await tx.emit(MessagePosted(message, roles))
+    refused = [code for code in called.roles if code not in roles]
+    return Posted(message, mentions, [*called.unknown_roles, *refused], is_new=True)
+
+
+async def history(
+    tx: Transaction, actor: Actor, *, chat_id: UUID, before_no: int | None, limit: int
+) -> list[Message]:
+    """Return a page of a chat's messages, newest first."""
+    chat = await get_chat(tx, actor, chat_id=chat_id)
+    before = chat.last_message_no + 1 if before_no is None else before_no
+    return await repository.messages_before(tx, chat_id=chat_id, before_no=before, count=limit)
+
+
+async def get_message(tx: Transaction, actor: Actor, *, message_id: UUID) -> Message:
+    """Return a message to a member of its chat."""
+    message = await repository.find_message(tx, message_id=message_id, user_id=actor.user_id)
+    if message is None:
+        raise MessageNotFound(message_id)
+    return message
+
+
+async def messages_by_ids(tx: Transaction, message_ids: list[UUID]) -> dict[UUID, Message]:
+    """Return messages by their ids; whoever asks has checked that the reader is in their chats."""
+    return {message.id: message for message in await repository.messages_by_ids(tx, message_ids=message_ids)}
+
+
+async def edit_message(tx: Transaction, actor: Actor, *, message_id: UUID, content: str) -> Message:
+    """Change what one said. Roles that were called by it are not called again."""
+    await get_message(tx, actor, message_id=message_id)
+    message = await repository.edit_message(
+        tx, message_id=message_id, author_id=actor.user_id, content=content
+    )
+    if message is None:
+        raise NotTheAuthor("Only its author can change a message. A role's draft is changed by signing it.")
+    _announce_message(tx, message, "message.updated")
+    return message
+
+
+async def delete_message(tx: Transaction, actor: Actor, *, message_id: UUID) -> Message:
+    """Take back what one said: the text is gone, the place in the chat remains."""
+    await get_message(tx, actor, message_id=message_id)
+    message = await repository.delete_message(tx, message_id=message_id, author_id=actor.user_id)
+    if message is None:
+        raise NotTheAuthor("Only its author can delete a message.")
+    _announce_message(tx, message, "message.deleted")
+    return message
+
+
+async def mark_read(tx: Transaction, actor: Actor, *, chat_id: UUID, up_to_no: int | None) -> Chat:
+    """Mark a chat as read up to a message's number, or to its end; the mark never goes back."""
+    chat = await get_chat(tx, actor, chat_id=chat_id)
+    target = chat.last_message_no if up_to_no is None else up_to_no
+    moved = await repository.mark_read(tx, chat_id=chat_id, user_id=actor.user_id, up_to_no=target)
+    if moved is None:
+        return chat
+    tx.announce(chat_id, "read", {"chat_id": chat_id, "user_id": actor.user_id, "up_to_no": moved})
+    return await get_chat(tx, actor, chat_id=chat_id)
+
+
+async def post_answers(tx: Transaction, answers: list[Answer]) -> list[Message]:
+    """Post what roles said at the end of their runs; the caller announces it."""
+    return await repository.insert_answers(tx, answers) if answers else []
+
+
+async def conversations(
+    tx: Transaction, question_ids: list[UUID], *, depth: int = 60
+) -> dict[UUID, Conversation]:
+    """Return for each question the last lines that led to it, with the speakers' names."""
+    rows = await repository.conversations(tx, question_ids=question_ids, depth=depth)
+    speakers = await _speakers(tx, rows)
+    found: dict[UUID, Conversation] = {}
+    for row in rows:
+        talk = found.setdefault(row["question_id"], Conversation(row["chat_title"], []))
+        talk.lines.append(_line(row, speakers))
+    return found
+
+
+async def search_messages(tx: Transaction, *, chat_id: UUID, query: str, limit: int) -> list[Line]:
+    """Return the newest lines of a chat that match a query; for a role that was called in it."""
+    rows = await repository.search(tx, chat_id=chat_id, query=query, count=limit)
+    speakers = await _speakers(tx, rows)
+    return [_line(row, speakers) for row in rows]
+
+
+async def settle_draft(
+    tx: Transaction, *, message_id: UUID, content: str | None = None, withdraw: bool = False
+) -> Message:
+    """Carry out what a signature says of a role's message; the caller has checked who signs."""
+    return await repository.settle_draft(tx, message_id=message_id, content=content, withdraw=withdraw)
+
+
+async def _speakers(tx: Transaction, rows: list[Record]) -> dict[UUID, str]:
+    author_ids = {row["author_id"] for row in rows if row["author_id"] is not None}
+    return {user.id: user.display_name for user in await users.by_ids(tx, list(author_ids))}
+
+
+def _line(row: Record, speakers: dict[UUID, str]) -> Line:
+    return Line(
+        no=row["no"],
+        speaker=speakers.get(row["author_id"]),
+        role_code=row["role_code"],
+        content=row["content"],
+        said_at=row["created_at"],
+    )
+
+
+def _announce_message(tx: Transaction, message: Message, kind: str) -> None:
+    tx.announce(message.chat_id, kind, {"message_id": message.id, "chat_id": message.chat_id}, live=message)
+
+
+def _tell_members(tx: Transaction, member_ids: Iterable[UUID], chat_id: UUID, kind: str) -> None:
+    """Tell people, each on their own channel, that a chat is now theirs or no longer."""
+    for member_id in member_ids:
+        tx.announce(member_id, kind, {"chat_id": chat_id, "user_id": member_id})
+
+
+def _limit_mentions(called: Called) -> None:
+    if len(called.roles) > MAX_ROLES:
+        raise TooManyRoles(f"A message can call {MAX_ROLES} roles at most.", limit=MAX_ROLES)
+    if len(called.users) > MAX_USERS_NAMED:
+        raise TooManyMentions(f"A message can name {MAX_USERS_NAMED} people at most.", limit=MAX_USERS_NAMED)
+
+
+def _role_codes(roles: Iterable[str], known_roles: RoleNames) -> list[str]:
+    known = set(known_roles.names().values())
+    codes = list(dict.fromkeys(roles))
+    for code in codes:
+        if code not in known:
+            raise UnknownRole("There is no such role. GET /roles lists them.", role=code[:64])
+    return codes
+
+
+async def _owned_chat(tx: Transaction, actor: Actor, chat_id: UUID) -> Chat:
+    chat = await get_chat(tx, actor, chat_id=chat_id)
+    if chat.created_by != actor.user_id and not actor.is_admin:
+        raise NotTheChatOwner("Only who opened the chat, or an administrator in it, can do this.")
+    return chat
+
+
+async def _require_people(tx: Transaction, member_ids: list[UUID], *, already: int = 0) -> None:
+    if len(member_ids) + already > MAX_MEMBERS:
+        raise TooManyMentions(f"A chat holds {MAX_MEMBERS} people at most.", limit=MAX_MEMBERS)
+    active = {user.id for user in await users.by_ids(tx, member_ids) if user.is_active}
+    for member_id in member_ids:
+        if member_id not in active:
+            raise MemberNotFound("There is no such person.", user_id=member_id)
+
+
+async def _people_named(tx: Transaction, called: Called) -> list[users.User]:
+    """Return the people named, each once: for every mention its longest reading that is somebody."""
+    if not called.users:
+        return []
+    readings = {reading for readings in called.users for reading in readings}
+    found = {user.username.casefold(): user for user in await users.by_usernames(tx, sorted(readings))}
+    named: dict[UUID, users.User] = {}
+    for options in called.users:
+        user = next((found[reading] for reading in options if reading in found), None)
+        if user is not None and user.is_active:
+            named[user.id] = user
+    return list(named.values())
+
+
+async def _require_in_chat(tx: Transaction, actor: Actor, *, message_id: UUID, chat_id: UUID) -> None:
+    message = await get_message(tx, actor, message_id=message_id)
+    if message.chat_id != chat_id:
+        raise MessageNotFound(message_id)

@@ -1,0 +1,36 @@
+"""Why a run says no, and why one fails."""
+
+from uuid import UUID
+
+from engine.core.errors import Conflict, Forbidden, NotFound, Unavailable
+
+
+class RunNotFound(NotFound):
+    code = "run_not_found"
+
+    def __init__(self, run_id: UUID) -> None:
+        super().__init__("There is no such run, or you are not in its chat.", run_id=run_id)
+
+
+class RunHasEnded(Conflict):
+    code = "run_has_ended"
+
+
+class RunNotRetryable(Conflict):
+    code = "run_not_retryable"
+
+
+class NotYourRun(Forbidden):
+    code = "not_your_run"
+
+
+class ModelUnavailable(Unavailable):
+    code = "model_unavailable"
+
+
+class ModelTimeout(Unavailable):
+    code = "model_timeout"
+
+
+class ModelGarbled(Unavailable):
+    code = "model_garbled"

@@ -1,0 +1,133 @@
+"""Runs: what a role was asked to do, how far it is, and what is heard of it while it works."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from engine.domains.chats import Message
+from engine.domains.usage import ModelCall
+
+RunStatus = Literal["queued", "running", "completed", "failed", "cancelled"]
+FENCE_SHIFT = 20  # An event's id is fence << 20 | n: a successor's events always sort above.
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One call of a role by a message."""
+
+    id: UUID
+    chat_id: UUID
+    message_id: UUID
+    answer_id: UUID
+    role_code: str
+    asker_id: UUID
+    status: RunStatus
+    fence: int
+    role_version: str | None
+    model: str | None
+    limit_hit: str | None
+    error_code: str | None
+    error_detail: str | None
+    queued_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A run in a worker's hands, as long as its lease is renewed and nobody raised the fence."""
+
+    org_id: UUID
+    id: UUID
+    chat_id: UUID
+    message_id: UUID
+    answer_id: UUID
+    role_code: str
+    asker_id: UUID
+    fence: int
+    attempts: int
+    cancel_requested: bool
+
+    @property
+    def is_takeover(self) -> bool:
+        """Whether somebody had begun it before; what was said live begins anew."""
+        return self.fence > 1
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvent:
+    """Something heard of a run; ids grow, within an attempt one by one."""
+
+    id: int
+    kind: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RunHeard:
+    """Fed live to whoever follows a run in this process: events that are, or will soon be, rows."""
+
+    org_id: UUID
+    chat_id: UUID
+    run_id: UUID
+    answer_id: UUID
+    events: list[RunEvent]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUse:
+    """A tool that a run has used, as it stands in the audit."""
+
+    place: int
+    step: int
+    call_id: str
+    tool: str
+    arguments: dict[str, Any]
+    outcome: Literal["ok", "refused", "failed"]
+    result: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended. `approvers` None: the answer needs no signature."""
+
+    claim: Claim
+    status: Literal["completed", "failed", "cancelled"]
+    text: str = ""
+    approvers: list[str] | None = None
+    role_version: str | None = None
+    model: str | None = None
+    limit_hit: str | None = None
+    error_code: str | None = None
+    error_detail: str | None = None
+    calls: list[ModelCall] = field(default_factory=list)
+    unwritten: list[RunEvent] = field(default_factory=list)  # what no row holds yet, the final event last
+
+
+@dataclass(frozen=True, slots=True)
+class RunsQueued:
+    """There is work; wakes the workers of this process."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequested:
+    """Somebody wants a running run to stop; told to the workers of this process at once."""
+
+    run_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class AnswersPosted:
+    """Runs ended with answers that are now messages; emitted in the transaction that posts them."""
+
+    outcomes: list[Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A role's answer just posted, for those who follow the chat; `approvers` None: nobody has to sign it."""
+
+    message: Message
+    approvers: list[str] | None

@@ -1,0 +1,147 @@
+"""The tables of runs, their events and tool calls."""
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from engine.core.database import Transaction
+from engine.core.sql import load
+from engine.domains.runs.models import Claim, Outcome, Run, RunEvent, ToolUse
+
+SQL = load(__file__)
+
+
+async def queue_runs(
+    tx: Transaction, *, chat_id: UUID, message_id: UUID, asker_id: UUID, position: int, role_codes: list[str]
+) -> list[Any]:
+    """Add a run for each role; return id, role_code and answer_id of those that are new."""
+    return await tx.all(
+        SQL.queue_runs,
+        chat_id=chat_id,
+        message_id=message_id,
+        asker_id=asker_id,
+        position=position,
+        role_codes=role_codes,
+    )
+
+
+async def runs_of_message(tx: Transaction, *, message_id: UUID) -> list[Run]:
+    """Return the runs that a message started."""
+    return [Run(**row) for row in await tx.all(SQL.runs_of_message, message_id=message_id)]
+
+
+async def find_run(tx: Transaction, *, run_id: UUID) -> Run | None:
+    """Return a run, whoever asks."""
+    row = await tx.maybe(SQL.find_run, run_id=run_id)
+    return Run(**row) if row else None
+
+
+async def active_runs(tx: Transaction, *, chat_ids: list[UUID]) -> list[Run]:
+    """Return the runs of some chats that have begun and not ended."""
+    return [Run(**row) for row in await tx.all(SQL.active_runs, chat_ids=chat_ids)]
+
+
+async def claim_runs(tx: Transaction, *, worker: str, count: int, lease_seconds: float) -> list[Claim]:
+    """Take up to `count` runs of any organization."""
+    rows = await tx.all(SQL.claim_runs, worker=worker, count=count, lease_seconds=lease_seconds)
+    return [Claim(**row) for row in rows]
+
+
+async def renew_leases(tx: Transaction, claims: list[Claim], *, lease_seconds: float) -> dict[UUID, bool]:
+    """Return the runs that are still ours, with whether somebody wants them to stop."""
+    rows = await tx.all(SQL.renew_leases, lease_seconds=lease_seconds, **_fenced(claims))
+    return {row["id"]: row["cancel_requested"] for row in rows}
+
+
+async def hand_back(tx: Transaction, claims: list[Claim]) -> None:
+    """Give runs up."""
+    await tx.run(SQL.hand_back, **_fenced(claims))
+
+
+async def cancel_requests(tx: Transaction, *, worker: str) -> list[UUID]:
+    """Return the worker's runs that somebody wants to stop."""
+    return [row["id"] for row in await tx.all(SQL.cancel_requests, worker=worker)]
+
+
+async def finish_runs(tx: Transaction, outcomes: list[Outcome]) -> set[UUID]:
+    """End attempts; return the ids of those whose fence still held."""
+    rows = await tx.all(
+        SQL.finish_runs,
+        run_ids=[outcome.claim.id for outcome in outcomes],
+        fences=[outcome.claim.fence for outcome in outcomes],
+        statuses=[outcome.status for outcome in outcomes],
+        models=[outcome.model for outcome in outcomes],
+        role_versions=[outcome.role_version for outcome in outcomes],
+        limits_hit=[outcome.limit_hit for outcome in outcomes],
+        error_codes=[outcome.error_code for outcome in outcomes],
+        error_details=[outcome.error_detail for outcome in outcomes],
+    )
+    return {row["id"] for row in rows}
+
+
+async def cancel_run(tx: Transaction, *, run_id: UUID) -> tuple[str, int] | None:
+    """Cancel or mark a run; return its status now and its fence, or None when it has ended."""
+    row = await tx.maybe(SQL.cancel_run, run_id=run_id)
+    return (row["status"], row["fence"]) if row else None
+
+
+async def retry_run(tx: Transaction, *, run_id: UUID, position: int) -> bool:
+    """Queue a run once more; False when it neither failed nor was cancelled."""
+    return await tx.maybe(SQL.retry_run, run_id=run_id, position=position) is not None
+
+
+async def insert_events(tx: Transaction, events: Iterable[tuple[UUID, list[RunEvent]]]) -> None:
+    """Write run events, one row for each run given."""
+    rows = [(run_id, items) for run_id, items in events if items]
+    if not rows:
+        return
+    await tx.run(
+        SQL.insert_events,
+        run_ids=[run_id for run_id, _ in rows],
+        first_ids=[items[0].id for _, items in rows],
+        last_ids=[items[-1].id for _, items in rows],
+        items=[[[item.id, item.kind, item.data] for item in items] for _, items in rows],
+    )
+
+
+async def events_after(tx: Transaction, *, run_id: UUID, after: int) -> list[RunEvent]:
+    """Return a run's events beyond an id, in their order."""
+    rows = await tx.all(SQL.events_after, run_id=run_id, after=after)
+    return [RunEvent(*item) for row in rows for item in row["items"] if item[0] > after]
+
+
+async def insert_tool_uses(tx: Transaction, *, run_id: UUID, fence: int, uses: list[ToolUse]) -> None:
+    """Keep what tools an attempt has used."""
+    await tx.run(
+        SQL.insert_tool_uses,
+        run_id=run_id,
+        fence=fence,
+        places=[use.place for use in uses],
+        steps=[use.step for use in uses],
+        call_ids=[use.call_id for use in uses],
+        tools=[use.tool for use in uses],
+        arguments=[use.arguments for use in uses],
+        outcomes=[use.outcome for use in uses],
+        results=[use.result for use in uses],
+        seconds=[use.seconds for use in uses],
+    )
+
+
+async def keep_role_version(
+    tx: Transaction, *, version: str, role_code: str, definition: dict[str, Any]
+) -> None:
+    """Keep what a role says now, by its content."""
+    await tx.run(SQL.keep_role_version, version=version, role_code=role_code, definition=definition)
+
+
+async def forget_old_events(tx: Transaction, *, keep_hours: int) -> int:
+    """Delete a batch of old run events of any organization; return how many."""
+    return await tx.run(SQL.forget_old_run_events, keep_hours=keep_hours)
+
+
+def _fenced(claims: list[Claim]) -> dict[str, Any]:
+    return {
+        "org_ids": [claim.org_id for claim in claims],
+        "run_ids": [claim.id for claim in claims],
+        "fences": [claim.fence for claim in claims],
+    }

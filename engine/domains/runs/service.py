@@ -1,0 +1,217 @@
+"""The life of a run: queued with its message, claimed, heard of, finished once; or cancelled, or retried."""
+
+from typing import Any
+from uuid import UUID
+
+from engine.core.database import Transaction
+from engine.domains import chats, usage
+from engine.domains.runs import repository
+from engine.domains.runs.errors import NotYourRun, RunHasEnded, RunNotFound, RunNotRetryable
+from engine.domains.runs.models import (
+    FENCE_SHIFT,
+    Answered,
+    AnswersPosted,
+    CancelRequested,
+    Claim,
+    Outcome,
+    Run,
+    RunEvent,
+    RunHeard,
+    RunsQueued,
+    ToolUse,
+)
+from engine.domains.users import Actor
+
+
+async def queue_for_message(tx: Transaction, posted: chats.MessagePosted) -> None:
+    """Queue a run for each role that a message calls; listens to MessagePosted."""
+    message = posted.message
+    if not posted.role_codes or message.author_id is None:
+        return
+    queued = await repository.queue_runs(
+        tx,
+        chat_id=message.chat_id,
+        message_id=message.id,
+        asker_id=message.author_id,
+        position=message.no,
+        role_codes=posted.role_codes,
+    )
+    for row in queued:
+        _announce(tx, "run.queued", message.chat_id, row["id"], row["role_code"], row["answer_id"])
+    tx.after_commit(RunsQueued())
+
+
+async def runs_of_message(tx: Transaction, message_id: UUID) -> list[Run]:
+    """Return the runs that a message started; whoever asks has seen the message."""
+    return await repository.runs_of_message(tx, message_id=message_id)
+
+
+async def get_run(tx: Transaction, actor: Actor, *, run_id: UUID) -> Run:
+    """Return a run to a member of its chat."""
+    run = await repository.find_run(tx, run_id=run_id)
+    if run is None:
+        raise RunNotFound(run_id)
+    try:
+        await chats.get_chat(tx, actor, chat_id=run.chat_id)
+    except chats.ChatNotFound as outsider:
+        raise RunNotFound(run_id) from outsider
+    return run
+
+
+async def active_runs(tx: Transaction, chat_ids: list[UUID]) -> list[Run]:
+    """Return the runs at work in some chats; whoever asks has checked that the reader is in them."""
+    return await repository.active_runs(tx, chat_ids=chat_ids)
+
+
+async def events_after(tx: Transaction, *, run_id: UUID, after: int) -> list[RunEvent]:
+    """Return a run's events beyond an id, in their order."""
+    return await repository.events_after(tx, run_id=run_id, after=after)
+
+
+async def cancel(tx: Transaction, actor: Actor, *, run_id: UUID) -> Run:
+    """Stop a run: at once when it waits, within a second when a worker has it."""
+    run = await _own_run(tx, actor, run_id)
+    cancelled = await repository.cancel_run(tx, run_id=run_id)
+    if cancelled is None:
+        raise RunHasEnded("The run has ended already.", run_id=run_id, status=run.status)
+    status, fence = cancelled
+    if status == "cancelled":
+        # No worker has it, so nobody else writes the last event of this fence.
+        last = RunEvent((fence << FENCE_SHIFT) | ((1 << FENCE_SHIFT) - 1), "run.cancelled", {})
+        await repository.insert_events(tx, [(run_id, [last])])
+        _announce(tx, "run.cancelled", run.chat_id, run.id, run.role_code, run.answer_id)
+        tx.after_commit(RunHeard(_org(tx), run.chat_id, run.id, run.answer_id, [last]))
+    else:
+        tx.after_commit(CancelRequested(run_id))
+    return await get_run(tx, actor, run_id=run_id)
+
+
+async def retry(tx: Transaction, actor: Actor, *, run_id: UUID) -> Run:
+    """Queue a run that failed or was cancelled once more."""
+    run = await _own_run(tx, actor, run_id)
+    chat = await chats.get_chat(tx, actor, chat_id=run.chat_id)
+    if not await repository.retry_run(tx, run_id=run_id, position=chat.last_message_no):
+        raise RunNotRetryable("Only a run that failed or was cancelled can be retried.", status=run.status)
+    _announce(tx, "run.queued", run.chat_id, run.id, run.role_code, run.answer_id)
+    tx.after_commit(RunsQueued())
+    return await get_run(tx, actor, run_id=run_id)
+
+
+async def claim(tx: Transaction, *, worker: str, count: int, lease_seconds: float) -> list[Claim]:
+    """Take runs for a worker, of any organization."""
+    return await repository.claim_runs(tx, worker=worker, count=count, lease_seconds=lease_seconds)
+
+
+async def renew(tx: Transaction, claims: list[Claim], *, lease_seconds: float) -> dict[UUID, bool]:
+    """Keep claims alive; return those still held, with whether somebody wants them to stop."""
+    return await repository.renew_leases(tx, claims, lease_seconds=lease_seconds)
+
+
+async def hand_back(tx: Transaction, claims: list[Claim]) -> None:
+    """Give claims up so that others take them at once."""
+    await repository.hand_back(tx, claims)
+
+
+async def cancel_requests(tx: Transaction, *, worker: str) -> list[UUID]:
+    """Return which of a worker's runs should stop."""
+    return await repository.cancel_requests(tx, worker=worker)
+
+
+def announce_start(tx: Transaction, claim: Claim) -> None:
+    """Tell the chat that a role is at work, or that another worker has begun its answer anew."""
+    kind = "run.restarted" if claim.is_takeover else "run.started"
+    _announce(tx, kind, claim.chat_id, claim.id, claim.role_code, claim.answer_id)
+
+
+def announce_step(tx: Transaction, claim: Claim, step: dict[str, Any]) -> None:
+    """Tell the chat of a tool, a step or a member at work."""
+    _announce(tx, "run.tool", claim.chat_id, claim.id, claim.role_code, claim.answer_id, **step)
+
+
+async def write_events(tx: Transaction, events: list[tuple[UUID, list[RunEvent]]]) -> None:
+    """Write what was heard of runs."""
+    await repository.insert_events(tx, events)
+
+
+async def record_tools(tx: Transaction, claim: Claim, uses: list[ToolUse]) -> None:
+    """Keep what tools an attempt has used; each use is kept once, however often it is told."""
+    await repository.insert_tool_uses(tx, run_id=claim.id, fence=claim.fence, uses=uses)
+
+
+async def keep_role_version(
+    tx: Transaction, *, version: str, role_code: str, definition: dict[str, Any]
+) -> None:
+    """Keep what a role and its prompts say, by their content hash."""
+    await repository.keep_role_version(tx, version=version, role_code=role_code, definition=definition)
+
+
+async def finish(tx: Transaction, outcomes: list[Outcome]) -> set[UUID]:
+    """End attempts of one organization: status, answer, usage, audit and events become true together.
+
+    Returns the ids of the runs that ended by this; the others belong to another worker by now, and
+    nothing of their attempts is kept.
+    """
+    accepted = await repository.finish_runs(tx, outcomes)
+    done = [outcome for outcome in outcomes if outcome.claim.id in accepted]
+    completed = [outcome for outcome in done if outcome.status == "completed"]
+    posted = await chats.post_answers(
+        tx,
+        [
+            chats.Answer(
+                message_id=outcome.claim.answer_id,
+                chat_id=outcome.claim.chat_id,
+                role_code=outcome.claim.role_code,
+                reply_to=outcome.claim.message_id,
+                content=outcome.text,
+            )
+            for outcome in completed
+        ],
+    )
+    if completed:
+        await tx.emit(AnswersPosted(completed))
+    approvers = {outcome.claim.answer_id: outcome.approvers for outcome in completed}
+    for message in posted:
+        data = {"message_id": message.id, "chat_id": message.chat_id}
+        tx.announce(message.chat_id, "message.created", data, live=Answered(message, approvers[message.id]))
+    await usage.record_calls(tx, [call for outcome in done for call in outcome.calls])
+    await repository.insert_events(tx, [(outcome.claim.id, outcome.unwritten) for outcome in done])
+    for outcome in done:
+        _announce_end(tx, outcome)
+    return accepted
+
+
+async def forget_old_events(tx: Transaction, *, keep_hours: int) -> int:
+    """Delete a batch of run events that nobody may resume from; return how many."""
+    return await repository.forget_old_events(tx, keep_hours=keep_hours)
+
+
+def _announce_end(tx: Transaction, outcome: Outcome) -> None:
+    claim = outcome.claim
+    details: dict[str, Any] = {}
+    if outcome.status == "failed":
+        details = {"code": outcome.error_code, "detail": outcome.error_detail}
+    elif outcome.limit_hit:
+        details = {"limit": outcome.limit_hit}
+    _announce(
+        tx, f"run.{outcome.status}", claim.chat_id, claim.id, claim.role_code, claim.answer_id, **details
+    )
+    tx.after_commit(RunHeard(claim.org_id, claim.chat_id, claim.id, claim.answer_id, outcome.unwritten))
+
+
+def _announce(
+    tx: Transaction, kind: str, chat_id: UUID, run_id: UUID, role: str, answer_id: UUID, **details: Any
+) -> None:
+    data = {"run_id": run_id, "chat_id": chat_id, "role": role, "message_id": answer_id, **details}
+    tx.announce(chat_id, kind, data)
+
+
+async def _own_run(tx: Transaction, actor: Actor, run_id: UUID) -> Run:
+    run = await get_run(tx, actor, run_id=run_id)
+    if run.asker_id != actor.user_id and not actor.is_admin:
+        raise NotYourRun("Only who asked, or an administrator in the chat, can do this.")
+    return run
+
+
+def _org(tx: Transaction) -> UUID:
+    assert tx.org_id is not None
+    return tx.org_id
