@@ -1,0 +1,30 @@
+"""What a model may do: thin functions over the rooms, and the registry that guards them."""
+
+from engine.tools.ask_role import ask_role, refuse_circles
+from engine.tools.clock import describe_time
+from engine.tools.context import FoundMessage, Outcome, ToolContext, ToolRecord
+from engine.tools.current_time import current_time
+from engine.tools.registry import Registry, Toolbox, ToolResult
+from engine.tools.search_messages import search_messages
+
+__all__ = [
+    "FoundMessage",
+    "Outcome",
+    "Registry",
+    "ToolContext",
+    "ToolRecord",
+    "ToolResult",
+    "Toolbox",
+    "describe_time",
+    "every_tool",
+    "refuse_circles",
+]
+
+
+def every_tool() -> Registry:
+    """Make the registry of all tools the engine has."""
+    registry = Registry()
+    registry.add(current_time)
+    registry.add(search_messages)
+    registry.add(ask_role, seconds=900)  # a whole answer of another role; the run's own limits are tighter
+    return registry

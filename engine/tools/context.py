@@ -1,0 +1,59 @@
+"""What a tool may reach: a handful of functions that the worker binds for one run."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from engine.core.errors import Forbidden
+
+Outcome = Literal["ok", "refused", "failed"]
+
+
+class NobodyToAsk(Forbidden):
+    code = "nobody_to_ask"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundMessage:
+    """A message of this chat that a search found."""
+
+    no: int
+    speaker: str
+    sent_at: datetime
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRecord:
+    """One use of a tool, for the audit trail; the arguments can be stored as JSON as they are."""
+
+    role: str
+    step: int
+    call_id: str
+    tool: str
+    arguments: dict[str, Any]
+    outcome: Outcome
+    result_excerpt: str
+    seconds: float
+
+
+async def _nobody(code: str, question: str) -> str:
+    raise NobodyToAsk("Спросить другую роль здесь нельзя.", role=code)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolContext:
+    """What the tools of one run may reach. Rights are checked behind these functions, not by tools.
+
+    `lineage` is the chain of role codes that led here, the role at work last. The graphs bind
+    `ask_role`, `lineage` and `step`; whoever opens a toolbox gives the rest.
+    """
+
+    now: datetime
+    timezone: str
+    search_messages: Callable[[str, int], Awaitable[list[FoundMessage]]]
+    record: Callable[[ToolRecord], None]
+    ask_role: Callable[[str, str], Awaitable[str]] = field(default=_nobody)
+    lineage: tuple[str, ...] = ()
+    step: int = 0
