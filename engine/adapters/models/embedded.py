@@ -1,0 +1,198 @@
+"""A language model inside this process, so that a first run needs neither an account nor a server.
+
+llama.cpp answers on a loopback address of its own with a key that only we know, and the OpenAI client
+reads it like any other server.
+"""
+
+import asyncio
+import importlib
+import importlib.util
+import os
+import secrets
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
+from typing import Any
+
+from engine.adapters.models.openai import OpenAIModel
+from engine.adapters.models.weights import FetchStopped, Weights, fetch, known_weights, shown_progress
+from engine.adapters.models.wire import Limits
+from engine.core.errors import Invalid
+from engine.domains.runs import ModelEnd, ModelHealth, ModelRequest, ModelUnavailable
+
+DEFAULT = "qwen2.5-coder-1.5b"
+TINY = "smollm2-135m"
+_PROMPT_CACHE_MB = 256
+
+
+class EmbeddedModel:
+    """A model that is fetched, loaded and run here. It is got ready once, by `start` or the first call."""
+
+    provider = "embedded"
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        folder: Path,
+        context_tokens: int,
+        parallel: int,
+        limits: Limits | None = None,
+        show_progress: bool = False,
+    ) -> None:
+        known = known_weights()
+        if name not in known:
+            raise Invalid(f"There is no embedded model {name!r}. There are: {', '.join(known)}.", model=name)
+        self.name = name
+        self._weights: Weights = known[name]
+        self._folder = folder
+        self._context_tokens = min(context_tokens, self._weights.trained_context)
+        self._parallel = parallel
+        self._limits = limits or Limits()
+        self._show_progress = show_progress
+        self._state = "not started"
+        self._failure: str | None = None
+        self._getting_ready: asyncio.Task[OpenAIModel] | None = None
+        self._stop = threading.Event()
+        self._server: Any = None
+
+    @property
+    def is_started(self) -> bool:
+        """Whether it was ever asked to get ready."""
+        return self._getting_ready is not None
+
+    def start(self) -> None:
+        """Begin to get ready, in the background; a failed attempt is made again."""
+        task = self._getting_ready
+        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
+            self._getting_ready = asyncio.create_task(self._get_ready(), name=f"load {self.name}")
+            self._getting_ready.add_done_callback(_look_at)
+
+    def stream(self, request: ModelRequest) -> AsyncIterator[str | ModelEnd]:
+        """Yield the answer as it is written; see ChatModel. Waits while the model is got ready."""
+        return self._stream(request)
+
+    async def check(self) -> ModelHealth:
+        """Say how far the model is, without starting it."""
+        facts = {
+            "provider": self.provider,
+            "model": self.name,
+            "context_tokens": self._context_tokens,
+            "parallel": self._parallel,
+            "fetched": (self._folder / self._weights.file).is_file(),
+        }
+        if self._failure is not None:
+            return ModelHealth(False, self._failure, facts)
+        return ModelHealth(self._state == "ready", self._state, facts)
+
+    async def close(self) -> None:
+        """Stop fetching, or give the model's memory back."""
+        self._stop.set()
+        task, self._getting_ready = self._getting_ready, None
+        if task is not None:
+            # Not cancelled: a thread cannot be, and it minds the event.
+            result = (await asyncio.gather(task, return_exceptions=True))[0]
+            if isinstance(result, OpenAIModel):
+                await result.close()
+        last, self._server = [self._server], None
+        await asyncio.to_thread(last.clear)  # llama.cpp stops with its last reference, which takes a moment.
+        self._state = "closed"
+
+    async def _stream(self, request: ModelRequest) -> AsyncGenerator[str | ModelEnd, None]:
+        model = await self._ready_model()
+        async with AsyncExitStack() as closing:
+            parts = await closing.enter_async_context(aclosing(model.stream(request)))  # type: ignore[type-var]
+            async for part in parts:
+                yield part
+
+    async def _ready_model(self) -> OpenAIModel:
+        if self._stop.is_set():
+            raise ModelUnavailable(f"The embedded model {self.name} is closed.")
+        self.start()
+        assert self._getting_ready is not None
+        try:
+            async with asyncio.timeout(self._limits.first_token_seconds):
+                return await asyncio.shield(self._getting_ready)
+        except TimeoutError:
+            raise ModelUnavailable(
+                f"The embedded model {self.name} is not ready yet: {self._state}."
+            ) from None
+        except FetchStopped:
+            raise ModelUnavailable(f"The embedded model {self.name} is closed.") from None
+
+    async def _get_ready(self) -> OpenAIModel:
+        self._failure = None
+        try:
+            if importlib.util.find_spec("xllamacpp") is None:
+                raise ModelUnavailable(
+                    "The embedded model needs xllamacpp, which has no build for this machine. "
+                    "Use Ollama or an OpenAI-compatible server (RUGPT_MODEL)."
+                )
+            self._state = "looking for the weights"
+            path = await asyncio.to_thread(self._fetch)
+            self._state = "loading"
+            key = secrets.token_urlsafe(24)
+            self._server = await asyncio.to_thread(self._load, path, key)
+            model = OpenAIModel(
+                name=self.name,
+                base_url=f"{self._server.listening_address}/v1",
+                api_key=key,
+                limits=self._limits,
+                key_setting=None,
+            )
+            self._state = "ready"
+            return model
+        except ModelUnavailable as error:
+            self._failure = error.message
+            raise
+        except OSError as error:  # The disk is full or not ours to write on.
+            self._failure = f"The weights of {self.name} cannot be kept in {self._folder}: {error.strerror}."
+            raise ModelUnavailable(self._failure) from error
+
+    def _fetch(self) -> Path:
+        if (self._folder / self._weights.file).is_file() or not self._show_progress:
+            return fetch(self._weights, self._folder, progress=self._note_progress, stop=self._stop)
+        with shown_progress(self.name) as show:
+
+            def both(done: int, total: int) -> None:
+                self._note_progress(done, total)
+                show(done, total)
+
+            return fetch(self._weights, self._folder, progress=both, stop=self._stop)
+
+    def _note_progress(self, done: int, total: int) -> None:
+        self._state = f"fetching {done * 100 // total} %"
+
+    def _load(self, path: Path, key: str) -> Any:
+        llama: Any = importlib.import_module("xllamacpp")
+        cores = len(os.sched_getaffinity(0))
+        params = llama.CommonParams()
+        params.model.path = str(path)
+        params.model_alias = {self.name}
+        # The window is divided among the slots, and each answer shall have the whole of what was set.
+        params.n_ctx = self._context_tokens * self._parallel
+        params.n_parallel = self._parallel
+        # Its threads wait for one another after every layer. With one on each core, anything else that runs
+        # (our database does) makes it six times slower; with one core left free it hardly notices.
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = max(1, cores - 1)
+        params.cpuparams.poll = 0  # Waiting by spinning would take the time of the one that is waited for.
+        params.cpuparams_batch.poll = 0
+        params.cache_ram_mib = _PROMPT_CACHE_MB  # by default it would keep 8 GB of old prompts
+        params.fit_params = False
+        params.offline = True
+        params.verbosity = -1  # nothing on our streams
+        params.ui = False
+        params.endpoint_slots = False
+        params.api_keys = [key]
+        params.cors_origins = ""
+        try:
+            return llama.Server(params)
+        except RuntimeError as error:
+            raise ModelUnavailable(f"llama.cpp could not load {path.name}: {error}") from error
+
+
+def _look_at(task: asyncio.Task[OpenAIModel]) -> None:
+    """Take note of a failure; `check` tells it, and whoever calls next meets it."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,93 @@
+"""Which model answers is said by the settings, and otherwise by what is there."""
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.adapters.models import EmbeddedModel, choose_model
+from engine.adapters.models.langchain import LangChainModel
+from engine.core.errors import Invalid
+from engine.core.settings import Settings
+
+from .fake_models import MODEL, FakeModels, serving
+
+NOWHERE = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeModels]:
+    async with serving(FakeModels()) as server:
+        yield server
+
+
+def settings(**values: Any) -> Settings:
+    return Settings.model_validate({"ollama_url": NOWHERE, **values})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "provider", "name"),
+    [
+        ("ollama:qwen2.5:7b", "ollama", "qwen2.5:7b"),
+        ("openai:vendor/gpt-x", "openai", "vendor/gpt-x"),
+        ("embedded:smollm2-135m", "embedded", "smollm2-135m"),
+        ("embedded", "embedded", "qwen2.5-coder-1.5b"),
+    ],
+)
+async def test_what_is_configured_is_chosen(wanted: str, provider: str, name: str) -> None:
+    choice = await choose_model(settings(model=wanted), start=False)
+
+    assert (choice.model.provider, choice.model.name) == (provider, name)
+    assert "RUGPT_MODEL says so" in choice.reason
+    await choice.model.close()
+
+
+@pytest.mark.parametrize("wanted", ["gpt-x", "claude:opus", "ollama:", "openai", "embedded:gpt-x", ":"])
+async def test_what_cannot_be_is_refused_with_what_can(wanted: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        await choose_model(settings(model=wanted), start=False)
+
+    assert "smollm2-135m" in caught.value.message
+
+
+async def test_a_reachable_ollama_is_chosen_with_a_model_that_chats(fake: FakeModels) -> None:
+    choice = await choose_model(settings(ollama_url=fake.url), start=False)
+
+    assert (choice.model.provider, choice.model.name) == ("ollama", MODEL)
+    assert fake.url in choice.reason
+
+
+async def test_without_any_other_the_embedded_one_is_chosen(tmp_path: Path) -> None:
+    choice = await choose_model(settings(data_dir=tmp_path), start=False)
+
+    assert isinstance(choice.model, EmbeddedModel)
+    assert choice.model.name == "qwen2.5-coder-1.5b"
+    assert "no Ollama answers" in choice.reason
+    assert not (await choice.model.check()).ok
+    assert not choice.model.is_started  # Nothing is fetched when it is told not to.
+
+
+async def test_tiny_goes_before_everything(fake: FakeModels) -> None:
+    choice = await choose_model(settings(model="openai:x", ollama_url=fake.url), tiny=True, start=False)
+
+    assert (choice.model.provider, choice.model.name) == ("embedded", "smollm2-135m")
+
+
+@pytest.mark.parametrize("wanted", ["ollama:x", "openai:x"])
+async def test_langchain_reads_the_model_when_it_is_asked_for(wanted: str) -> None:
+    choice = await choose_model(settings(model=wanted, model_client="langchain"), start=False)
+
+    assert isinstance(choice.model, LangChainModel)
+    await choice.model.close()
+
+
+def test_heavy_libraries_are_not_imported_before_they_are_used() -> None:
+    heavy = "langchain_core", "langchain_openai", "openai", "ollama", "xllamacpp", "numpy"
+    program = f"import sys, engine.adapters.models; print([m for m in {heavy!r} if m in sys.modules])"
+
+    output = subprocess.check_output([sys.executable, "-c", program], text=True, timeout=30)
+
+    assert output.strip() == "[]"
