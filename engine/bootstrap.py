@@ -1,0 +1,224 @@
+"""Builds the parts of an engine once and hands them to whoever runs it."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from engine import graphs
+from engine.core import database as core_database
+from engine.core.database import APPLICATION_ROLE, MIGRATIONS, Database
+from engine.core.embedded import OWNER, EmbeddedPostgres
+from engine.core.events import Bus
+from engine.core.feed import Feed
+from engine.core.logging import log
+from engine.core.migrations import Migration, migrate, plan, read_migrations
+from engine.core.secret import load_secret
+from engine.core.settings import Settings
+from engine.domains import approvals, chats, runs, sessions
+from engine.domains.organizations import Registration
+from engine.domains.runs import ChatModel
+from engine.domains.users import Passwords
+from engine.roles import Catalogue, load_roles
+from engine.worker import Worker
+
+if TYPE_CHECKING:
+    from engine.adapters.models import Choice
+
+ROLES = Path(__file__).parent / "roles"
+PROMPTS = Path(__file__).parents[1] / "prompts"
+HOUSEKEEPING_SECONDS = 600
+MODEL_SECONDS = 15.0
+MODEL_SOON_SECONDS = 0.5
+# No library may tell anybody outside what is asked here.
+SILENCE = {
+    "LANGCHAIN_TRACING_V2": "false",
+    "LANGCHAIN_TRACING": "false",
+    "LANGSMITH_TRACING": "false",
+    "LANGGRAPH_STRICT_MSGPACK": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "OTEL_SDK_DISABLED": "true",
+    "DO_NOT_TRACK": "1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseUrls:
+    """The two ways to the database: the owner's, for migrations, and the application's."""
+
+    owner: str
+    application: str
+
+
+class Engine:
+    """The parts of one running engine; `open_engine` makes and ends it."""
+
+    def __init__(
+        self, settings: Settings, urls: DatabaseUrls, database: Database, roles: Catalogue, secret: bytes
+    ) -> None:
+        token_seconds = settings.access_token_minutes * 60
+        self.settings = settings
+        self.urls = urls
+        self.database = database
+        self.roles = roles
+        self.registration = Registration(database, settings.registration)
+        self.guard = sessions.SessionGuard(database, lifetime_seconds=token_seconds)
+        self.entrance = sessions.Entrance(
+            database=database,
+            passwords=Passwords(),
+            access_tokens=sessions.AccessTokens(secret, lifetime_seconds=token_seconds),
+            refresh_days=settings.refresh_token_days,
+        )
+        self._choice: Choice | None = None
+        self._model_state: dict[str, Any] = {"ready": False, "detail": "looking for a model"}
+
+    def model(self) -> ChatModel:
+        """Return the model that answers; raises ModelUnavailable before one is chosen."""
+        if self._choice is None:
+            raise runs.ModelUnavailable("The engine is still looking for a model. Try again in a moment.")
+        return self._choice.model
+
+    def model_state(self) -> dict[str, Any]:
+        """Return which model answers, why it was chosen, and whether it is ready."""
+        return self._model_state
+
+    async def missing_migrations(self) -> list[str]:
+        """Return the names of the migrations that the database has not seen."""
+        return [migration.name for migration in await _missing(self.urls.application)]
+
+    async def think(self, *, tiny: bool) -> None:
+        """Find a model, work with it until cancelled, and keep an eye on it."""
+        from engine.adapters.models import choose_model
+
+        self._choice = await choose_model(self.settings, tiny=tiny)
+        log.info("model_chosen", reason=self._choice.reason)
+        worker = Worker(self.settings, self.database, self.roles, self.model)
+        # LangGraph takes a second to import: not while the first person waits for an answer.
+        tasks = [
+            asyncio.create_task(worker.run_until_stopped()),
+            asyncio.create_task(self._watch_model()),
+            asyncio.create_task(asyncio.to_thread(graphs.build_all)),
+        ]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            await worker.stop()
+            await _end(tasks)
+            await self._choice.model.close()
+
+    async def keep_house(self) -> None:
+        """Delete what has outlived its use, a batch at a time, until cancelled."""
+        hours = self.settings.events_keep_hours
+        while True:
+            try:
+                async with self.database.across_organizations(reason="forget old events") as tx:
+                    await core_database.forget_old_events(tx, keep_hours=hours)
+                    await runs.forget_old_events(tx, keep_hours=hours)
+                await sessions.forget_old_sessions(self.database)
+            except Exception:  # noqa: BLE001 - the house is kept again in a while
+                log.exception("housekeeping_failed")
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+
+    async def _watch_model(self) -> None:
+        assert self._choice is not None
+        while True:
+            health = await self._choice.model.check()
+            self._model_state = {
+                "ready": health.ok,
+                "provider": self._choice.model.provider,
+                "name": self._choice.model.name,
+                "reason": self._choice.reason,
+                "detail": health.detail,
+            }
+            await asyncio.sleep(MODEL_SECONDS if health.ok else MODEL_SOON_SECONDS)
+
+
+@asynccontextmanager
+async def open_engine(settings: Settings, *, tiny: bool = False, works: bool = True) -> AsyncIterator[Engine]:
+    """Make an engine, let it work, and end it: runs first, then connections, then the database.
+
+    With `works` False nothing works in the background, for commands that only need the rooms.
+    """
+    os.environ.update(SILENCE)
+    secret = load_secret(settings.secret_key, settings.data_dir)
+    async with AsyncExitStack() as parts:
+        urls = await parts.enter_async_context(open_database_server(settings))
+        database = await Database.open(
+            urls.application, bus=make_bus(), feed=Feed(), pool_size=settings.database_pool_size
+        )
+        parts.push_async_callback(database.close)
+        roles = load_roles(ROLES, PROMPTS)
+        for problem in roles.problems:
+            log.error("role_file_broken", problem=str(problem))
+        engine = Engine(settings, urls, database, roles, secret)
+        if works:
+            await engine.guard.start()
+            parts.push_async_callback(engine.guard.stop)
+            tasks = [asyncio.create_task(engine.think(tiny=tiny)), asyncio.create_task(engine.keep_house())]
+            tasks[0].add_done_callback(_report_failure)
+            parts.push_async_callback(_end, tasks)
+        yield engine
+
+
+@asynccontextmanager
+async def open_database_server(settings: Settings) -> AsyncIterator[DatabaseUrls]:
+    """Give the ways to a migrated database; the embedded one is started before and stopped after."""
+    embedded: EmbeddedPostgres | None = None
+    if settings.database_url is not None:
+        application = settings.database_url.get_secret_value()
+        owner_url = settings.database_owner_url or settings.database_url
+        urls = DatabaseUrls(owner=owner_url.get_secret_value(), application=application)
+    else:
+        embedded = EmbeddedPostgres(settings.data_dir / "postgres")
+        await asyncio.to_thread(embedded.start)
+        urls = DatabaseUrls(owner=embedded.url(user=OWNER), application=embedded.url(user=APPLICATION_ROLE))
+    try:
+        await bring_up_to_date(urls.owner)
+        yield urls
+    finally:
+        if embedded is not None:
+            await asyncio.to_thread(embedded.stop)
+
+
+async def bring_up_to_date(owner_url: str) -> list[str]:
+    """Take the migrations that are missing; return their names."""
+    connection = await asyncpg.connect(owner_url, timeout=10)
+    try:
+        return await migrate(connection, read_migrations(MIGRATIONS), say=log.info)
+    finally:
+        await connection.close()
+
+
+def make_bus() -> Bus:
+    """Introduce the rooms that react to one another."""
+    bus = Bus()
+    bus.on(chats.MessagePosted, runs.queue_for_message)
+    bus.on(runs.AnswersPosted, approvals.open_drafts)
+    sessions.listen(bus)
+    return bus
+
+
+async def _missing(url: str) -> list[Migration]:
+    connection = await asyncpg.connect(url, timeout=5)
+    try:
+        return await plan(connection, read_migrations(MIGRATIONS))
+    finally:
+        await connection.close()
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _report_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("engine_cannot_think", error=str(error), exc_info=error)

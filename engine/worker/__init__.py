@@ -1,0 +1,5 @@
+"""The worker: claims runs, lets each role's graph work, and records the outcome once."""
+
+from engine.worker.worker import Worker
+
+__all__ = ["Worker"]

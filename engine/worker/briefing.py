@@ -1,0 +1,86 @@
+"""What a role is told before it answers: who asks, where, and what was said before."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from engine.core.database import Transaction
+from engine.domains import chats, organizations, users
+from engine.domains.runs import Claim, ModelMessage
+from engine.roles import Catalogue, Role
+
+_CHARACTERS_PER_TOKEN = 3  # Cyrillic text in the tokenizers of today's models; Latin text has more.
+_MOST_OF_THE_WINDOW = 0.5  # The rest is for the prompt, tools and the answer.
+_SPEAKER_COST = 30  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Briefing:
+    """Everything a run knows when it starts."""
+
+    organization: str
+    chat_title: str
+    asker: users.User
+    settings: dict[str, organizations.RoleSetting]
+    conversation: tuple[ModelMessage, ...]
+
+    def is_enabled(self, code: str) -> bool:
+        """Whether the organization lets this role be called."""
+        return code not in self.settings or self.settings[code].enabled
+
+    def instruction_of(self, code: str) -> str:
+        """Return what the organization adds to a role's prompt; often nothing."""
+        return self.settings[code].instruction if code in self.settings else ""
+
+    def instructions(self) -> dict[str, str]:
+        """Return all that the organization adds, by role."""
+        return {code: setting.instruction for code, setting in self.settings.items() if setting.instruction}
+
+
+async def brief(
+    tx: Transaction, claims: list[Claim], roles: Catalogue, *, window_tokens: int
+) -> dict[UUID, Briefing]:
+    """Read the briefings of some runs of one organization, all together."""
+    conversations = await chats.conversations(tx, [claim.message_id for claim in claims])
+    askers = {user.id: user for user in await users.by_ids(tx, list({claim.asker_id for claim in claims}))}
+    organization = await organizations.current(tx)
+    settings = await organizations.role_settings(tx)
+    budget = int(window_tokens * _MOST_OF_THE_WINDOW * _CHARACTERS_PER_TOKEN)
+    briefings = {}
+    for claim in claims:
+        talk = conversations.get(claim.message_id)
+        if talk is None:
+            continue  # The question was deleted before anybody read it.
+        briefings[claim.id] = Briefing(
+            organization=organization.name,
+            chat_title=talk.chat_title,
+            asker=askers[claim.asker_id],
+            settings=settings,
+            conversation=as_role_reads(talk.lines, roles.get(claim.role_code), roles, budget),
+        )
+    return briefings
+
+
+def as_role_reads(
+    lines: list[chats.Line], reader: Role | None, roles: Catalogue, budget: int
+) -> tuple[ModelMessage, ...]:
+    """Return a conversation as one role reads it, oldest first, within a budget of characters.
+
+    The newest lines are kept; the question, which is the last one, is kept whatever its length.
+    """
+    kept: list[ModelMessage] = []
+    for line in reversed(lines):
+        budget -= len(line.content) + _SPEAKER_COST
+        if budget < 0 and kept:
+            break
+        if reader is not None and line.role_code == reader.code:
+            kept.append(ModelMessage("assistant", line.content))
+        else:
+            kept.append(ModelMessage("user", f"{_speaker(line, roles)} (№{line.no}): {line.content}"))
+    return tuple(reversed(kept))
+
+
+def _speaker(line: chats.Line, roles: Catalogue) -> str:
+    if line.role_code is None:
+        return line.speaker or "?"
+    role = roles.get(line.role_code)
+    return f"@@{line.role_code}" if role is None else f"@@{role.name.ru}"

@@ -1,0 +1,78 @@
+"""Binds one attempt to what its graph may reach."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+from engine import graphs
+from engine.core.database import Database
+from engine.domains import chats
+from engine.domains.runs import ChatModel, Claim
+from engine.roles import Catalogue, Role
+from engine.tools import FoundMessage, Registry, ToolContext
+from engine.worker.attempt import Attempt
+from engine.worker.briefing import Briefing
+
+
+def run_context(
+    attempt: Attempt,
+    briefing: Briefing,
+    role: Role,
+    *,
+    roles: Catalogue,
+    model: ChatModel,
+    tools: Registry,
+    database: Database,
+    call_tokens: int,
+    say: Callable[[str], None],
+    step: Callable[[], None],
+) -> graphs.RunContext:
+    """Return what the role's graph works with; `step` is called when there is a step to be written."""
+    asker = briefing.asker
+    now = datetime.now(UTC).astimezone(ZoneInfo(asker.timezone))
+    tool_context = ToolContext(
+        now=now,
+        timezone=asker.timezone,
+        search_messages=lambda query, limit: _search(database, attempt.claim, query, limit),
+        record=attempt.record_tool,
+    )
+
+    def find_role(code: str) -> Role | None:
+        return roles.get(code) if briefing.is_enabled(code) else None
+
+    def report(event: dict[str, object]) -> None:
+        attempt.report(event)
+        step()
+
+    return graphs.RunContext(
+        role=role,
+        find_role=find_role,
+        model=model,
+        organization=briefing.organization,
+        asker=asker.display_name,
+        chat_title=briefing.chat_title,
+        locale=asker.locale,
+        timezone=asker.timezone,
+        now=now,
+        conversation=briefing.conversation,
+        tools=tools.open(role.tools, tool_context),
+        say=say,
+        report=report,
+        record_use=attempt.record_use,
+        instruction=briefing.instruction_of(role.code),
+        instructions=briefing.instructions(),
+        colleagues=tuple(
+            other for other in roles.all() if other is not role and briefing.is_enabled(other.code)
+        ),
+        call_tokens=call_tokens,
+    )
+
+
+async def _search(database: Database, claim: Claim, query: str, limit: int) -> list[FoundMessage]:
+    """Search the chat in which the role was called: what everyone in the room may read, and no more."""
+    async with database.as_organization(claim.org_id) as tx:
+        found = await chats.search_messages(tx, chat_id=claim.chat_id, query=query, limit=limit)
+    return [
+        FoundMessage(line.no, line.speaker or f"@@{line.role_code}", line.said_at, line.content)
+        for line in found
+    ]
