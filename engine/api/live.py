@@ -1,0 +1,350 @@
+"""The hub of live streams: hears what happens once, and tells everyone who follows it.
+
+Numbered events come from the organization's log without gaps, words of runs from the feed. What the
+feed loses, or another process writes, is read from the rows within a second.
+"""
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from engine.api.messages import answer_view, as_json, message_view
+from engine.core.database import Database, Transaction, events_after, last_event_no
+from engine.core.events import Announced, Announcement
+from engine.core.json import dump
+from engine.core.logging import log
+from engine.domains import approvals, chats
+from engine.domains.approvals import DraftDecided
+from engine.domains.chats import Message
+from engine.domains.runs import Answered, RunHeard
+
+RECHECK_SECONDS = 1.0
+PAGE = 1_000
+MOST_WAITING = 4_000  # events that a reader may be behind before it has to come back and resume
+ENDS = ("run.completed", "run.failed", "run.cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event of a stream: encoded once, sent to many. `no` is None for words, which have `seq`."""
+
+    no: int | None
+    kind: str
+    data: dict[str, Any]
+    encoded: bytes
+    seq: int = 0
+
+
+def encode(kind: str, data: Any, no: int | None = None) -> bytes:
+    """Write an event as it goes over the wire."""
+    number = b"" if no is None else b"id: %d\n" % no
+    return b"%sevent: %s\ndata: %s\n\n" % (number, kind.encode(), dump(data))
+
+
+def unnumbered(kind: str, data: dict[str, Any], *, seq: int = 0) -> Event:
+    """Return an event that is not in the log, and that nobody resumes from."""
+    return Event(None, kind, data, encode(kind, data), seq)
+
+
+class Subscription:
+    """One reader's place in the hub: what they follow, and what waits for them."""
+
+    def __init__(self, org_id: UUID, user_id: UUID, session_id: UUID, channels: Iterable[UUID]) -> None:
+        self.org_id = org_id
+        self.user_id = user_id
+        self.session_id = session_id
+        self.channels = set(channels)
+        self.run_id: UUID | None = None
+        self.is_open = True
+        self.follows_new_chats = False
+        self._waiting: deque[Event] = deque()
+        self._wake = asyncio.Event()
+
+    def push(self, event: Event) -> None:
+        """Let an event wait for the reader; one who is too far behind is let go and may resume."""
+        if len(self._waiting) >= MOST_WAITING:
+            self.close()
+        if self.is_open:
+            self._waiting.append(event)
+            self._wake.set()
+
+    def close(self, farewell: Event | None = None) -> None:
+        """End the stream after what waits."""
+        if self.is_open:
+            if farewell is not None:
+                self._waiting.append(farewell)
+            self.is_open = False
+            self._wake.set()
+
+    async def next(self) -> list[Event]:
+        """Wait for events and return all that wait; an empty list is the end."""
+        while not self._waiting and self.is_open:
+            self._wake.clear()
+            await self._wake.wait()
+        events = list(self._waiting)
+        self._waiting.clear()
+        return events
+
+
+@dataclass(slots=True)
+class LiveRun:
+    """What a run at work has said so far."""
+
+    org_id: UUID
+    chat_id: UUID
+    run_id: UUID
+    answer_id: UUID
+    last_id: int = -1
+    said: list[str] = field(default_factory=list)
+
+    def snapshot(self) -> Event:
+        """Return all so far as one event; with the deltas of greater seq it equals the answer."""
+        text = "".join(self.said)
+        self.said = [text]
+        data = {"run_id": self.run_id, "message_id": self.answer_id, "seq": self.last_id, "text": text}
+        return unnumbered("run.snapshot", data, seq=self.last_id)
+
+
+class _Log:
+    """The tail of one organization's event log, in order and without gaps."""
+
+    def __init__(self, org_id: UUID, last_no: int) -> None:
+        self.org_id = org_id
+        self.last_no = last_no
+        self.early: dict[int, Announced] = {}
+        self.readers: set[Subscription] = set()
+        self.catching_up: asyncio.Task[None] | None = None
+
+
+class Hub:
+    """Everyone who follows something in this process."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._logs: dict[UUID, _Log] = {}
+        self._by_channel: dict[UUID, set[Subscription]] = defaultdict(set)
+        self._by_run: dict[UUID, set[Subscription]] = defaultdict(set)
+        self._all: set[Subscription] = set()
+        self._runs: dict[UUID, LiveRun] = {}
+        self._runs_by_chat: dict[UUID, set[UUID]] = defaultdict(set)
+        self._recheck: asyncio.Task[None] | None = None
+        database.feed.on(Announced, self._announced)
+        database.feed.on(RunHeard, self._run_heard)
+
+    @property
+    def readers(self) -> int:
+        """How many streams are open."""
+        return len(self._all)
+
+    def start(self) -> None:
+        """Begin to look for what the feed did not bring."""
+        self._recheck = asyncio.create_task(self._recheck_rows())
+
+    async def stop(self) -> None:
+        """Ask every reader to come back later, and end."""
+        self.say_goodbye()
+        if self._recheck is not None:
+            self._recheck.cancel()
+            await asyncio.gather(self._recheck, return_exceptions=True)
+
+    def say_goodbye(self) -> None:
+        """End every stream with an event that tells the reader to reconnect."""
+        farewell = unnumbered("reconnect", {"retry_ms": 1000})
+        for subscription in list(self._all):
+            subscription.close(farewell)
+
+    def end_session(self, session_id: UUID) -> None:
+        """End the streams of a session that is over."""
+        for subscription in list(self._all):
+            if subscription.session_id == session_id:
+                subscription.close()
+
+    async def follow(self, subscription: Subscription) -> int:
+        """Begin to collect events; return the number of the last one before."""
+        log_tail = self._logs.get(subscription.org_id)
+        if log_tail is None:
+            async with self._database.as_organization(subscription.org_id) as tx:
+                last_no = await last_event_no(tx)
+            log_tail = self._logs.setdefault(subscription.org_id, _Log(subscription.org_id, last_no))
+        self._all.add(subscription)
+        log_tail.readers.add(subscription)
+        for channel in subscription.channels:
+            self._by_channel[channel].add(subscription)
+        return log_tail.last_no
+
+    def follow_run(self, subscription: Subscription, run_id: UUID) -> None:
+        """Begin to collect the events of one run, each with its own id."""
+        subscription.run_id = run_id
+        self._all.add(subscription)
+        self._by_run[run_id].add(subscription)
+
+    def leave(self, subscription: Subscription) -> None:
+        """Stop collecting."""
+        subscription.close()
+        self._all.discard(subscription)
+        for channel in subscription.channels:
+            self._drop(self._by_channel, channel, subscription)
+        if subscription.run_id is not None:
+            self._drop(self._by_run, subscription.run_id, subscription)
+        log_tail = self._logs.get(subscription.org_id)
+        if log_tail is not None:
+            log_tail.readers.discard(subscription)
+            if not log_tail.readers:
+                del self._logs[subscription.org_id]
+
+    def snapshots(self, chat_ids: Iterable[UUID]) -> dict[UUID, Event]:
+        """Return what the runs at work in some chats have said so far, by run."""
+        found = [run_id for chat_id in chat_ids for run_id in self._runs_by_chat.get(chat_id, ())]
+        return {run_id: self._runs[run_id].snapshot() for run_id in found}
+
+    # Numbered events.
+
+    def _announced(self, item: Announced) -> None:
+        log_tail = self._logs.get(item.org_id)
+        if log_tail is None or item.no <= log_tail.last_no:
+            return
+        log_tail.early[item.no] = item
+        while (ready := log_tail.early.pop(log_tail.last_no + 1, None)) is not None:
+            log_tail.last_no = ready.no
+            self._tell(ready.no, ready.announcement)
+        if log_tail.early:
+            # Another process wrote what lies between: it is in the rows, or this would not be.
+            self._catch_up_soon(log_tail)
+
+    def _tell(self, no: int, announcement: Announcement) -> None:
+        if announcement.kind in ENDS:
+            self._forget_run(UUID(str(announcement.data["run_id"])))
+        readers = self._by_channel.get(announcement.channel)
+        if not readers:
+            return
+        data = _payload(announcement)
+        event = Event(no, announcement.kind, data, encode(announcement.kind, data, no))
+        for subscription in list(readers):
+            subscription.push(event)
+            self._follow_membership(subscription, announcement)
+
+    def _follow_membership(self, subscription: Subscription, announcement: Announcement) -> None:
+        kind = announcement.kind
+        if kind not in ("chat.joined", "chat.left", "chat.deleted"):
+            return
+        chat_id = UUID(str(announcement.data["chat_id"]))
+        if kind == "chat.joined" and subscription.follows_new_chats:
+            subscription.channels.add(chat_id)
+            self._by_channel[chat_id].add(subscription)
+        elif kind != "chat.joined" and chat_id in subscription.channels:
+            subscription.channels.discard(chat_id)
+            self._drop(self._by_channel, chat_id, subscription)
+            if not subscription.follows_new_chats:
+                subscription.close()
+
+    async def _recheck_rows(self) -> None:
+        while True:
+            await asyncio.sleep(RECHECK_SECONDS)
+            for log_tail in list(self._logs.values()):
+                self._catch_up_soon(log_tail)
+
+    def _catch_up_soon(self, log_tail: _Log) -> None:
+        if log_tail.catching_up is None or log_tail.catching_up.done():
+            log_tail.catching_up = asyncio.create_task(self._catch_up(log_tail))
+
+    async def _catch_up(self, log_tail: _Log) -> None:
+        """Tell what is in the rows and was not heard."""
+        try:
+            while await self._read_missed(log_tail) == PAGE:
+                pass
+        except Exception:  # noqa: BLE001 - it is tried again in a second, and nobody waits for this task
+            log.exception("live_catch_up_failed", org_id=str(log_tail.org_id))
+
+    async def _read_missed(self, log_tail: _Log) -> int:
+        async with self._database.as_organization(log_tail.org_id) as tx:
+            missed = await read_events(tx, after=log_tail.last_no, channels=None, limit=PAGE)
+        for event, announcement in missed:
+            if event.no is None or event.no != log_tail.last_no + 1:
+                continue  # Heard by the feed while the rows were read.
+            log_tail.last_no = event.no
+            log_tail.early.pop(event.no, None)
+            if event.kind in ENDS:
+                self._forget_run(UUID(str(event.data["run_id"])))
+            for subscription in list(self._by_channel.get(announcement.channel, ())):
+                subscription.push(event)
+                self._follow_membership(subscription, announcement)
+        return len(missed)
+
+    # Words.
+
+    def _run_heard(self, heard: RunHeard) -> None:
+        run = self._runs.get(heard.run_id)
+        if run is None:
+            run = self._runs[heard.run_id] = LiveRun(
+                heard.org_id, heard.chat_id, heard.run_id, heard.answer_id
+            )
+            self._runs_by_chat[heard.chat_id].add(heard.run_id)
+        for item in heard.events:
+            if item.id <= run.last_id:
+                continue
+            run.last_id = item.id
+            for subscription in self._by_run.get(heard.run_id, ()):
+                subscription.push(Event(item.id, item.kind, item.data, encode(item.kind, item.data, item.id)))
+            if item.kind == "run.delta":
+                run.said.append(item.data["text"])
+                self._tell_words(run, item.data["text"])
+            elif item.kind in ("run.started", "run.restarted"):
+                run.said.clear()
+            elif item.kind in ENDS:
+                self._forget_run(run.run_id)
+
+    def _forget_run(self, run_id: UUID) -> None:
+        run = self._runs.pop(run_id, None)
+        if run is not None:
+            self._drop(self._runs_by_chat, run.chat_id, run_id)
+
+    def _tell_words(self, run: LiveRun, text: str) -> None:
+        readers = self._by_channel.get(run.chat_id)
+        if readers:
+            data = {"run_id": run.run_id, "message_id": run.answer_id, "seq": run.last_id, "text": text}
+            event = unnumbered("run.delta", data, seq=run.last_id)
+            for subscription in readers:
+                subscription.push(event)
+
+    @staticmethod
+    def _drop(index: dict[UUID, set[Any]], key: UUID, member: Any) -> None:
+        members = index.get(key)
+        if members is not None:
+            members.discard(member)
+            if not members:
+                del index[key]
+
+
+async def read_events(
+    tx: Transaction, *, after: int, channels: list[UUID] | None, limit: int
+) -> list[tuple[Event, Announcement]]:
+    """Read numbered events from the log, with the messages that they speak of as these are now."""
+    rows = await events_after(tx, after=after, channels=channels, limit=limit)
+    ids = {UUID(row["data"]["message_id"]) for row in rows if row["kind"].startswith("message.")}
+    messages = await chats.messages_by_ids(tx, list(ids)) if ids else {}
+    drafts = await approvals.drafts_of(tx, list(ids)) if ids else {}
+    events = []
+    for row in rows:
+        data: dict[str, Any] = row["data"]
+        if row["kind"].startswith("message.") and (message := messages.get(UUID(data["message_id"]))):
+            data = {**data, "message": as_json(message_view(message, drafts.get(message.id)))}
+        announcement = Announcement(row["channel"], row["kind"], data)
+        events.append(
+            (Event(row["no"], row["kind"], data, encode(row["kind"], data, row["no"])), announcement)
+        )
+    return events
+
+
+def _payload(announcement: Announcement) -> dict[str, Any]:
+    """Return what an event tells those who hear it right now."""
+    live, data = announcement.live, announcement.data
+    if isinstance(live, Message):
+        return {**data, "message": as_json(message_view(live, None))}
+    if isinstance(live, Answered):
+        return {**data, "message": as_json(answer_view(live.message, live.approvers))}
+    if isinstance(live, DraftDecided):
+        return {**data, "message": as_json(message_view(live.message, live.draft))}
+    return data

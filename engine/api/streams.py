@@ -1,0 +1,254 @@
+"""Live streams over SSE: what happens in chats, and what a run says, resumable by Last-Event-ID."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Header
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette.sse import AppStatus
+
+from engine.api.caller import Authenticated, Caller
+from engine.api.live import ENDS, PAGE, Event, Hub, Subscription, encode, read_events, unnumbered
+from engine.core.database import oldest_event_no
+from engine.core.errors import Invalid
+from engine.domains import chats, runs
+from engine.domains.runs import FENCE_SHIFT, Run, RunEvent
+
+HEARTBEAT_SECONDS = 15
+SEND_SECONDS = 10  # A reader that takes nothing for so long is dropped, and may resume.
+RUN_RECHECK_SECONDS = 1.0
+GAP_SECONDS = 0.05
+STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "A stream of events.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+AppStatus.enable_automatic_graceful_drain = False  # The hub says goodbye to its readers itself.
+
+router = APIRouter(tags=["streams"])
+LastEventId = Annotated[
+    str | None,
+    Header(alias="Last-Event-ID", description="The id of the last event received; resumes after it."),
+]
+
+
+class BadEventId(Invalid):
+    code = "bad_event_id"
+
+
+@router.get("/chats/{chat_id}/events", responses=STREAM, response_class=EventSourceResponse)
+async def follow_chat(
+    chat_id: UUID, caller: Authenticated, last_event_id: LastEventId = None
+) -> EventSourceResponse:
+    """Follow one chat: messages, runs and their words, signatures, and who has read how far."""
+    async with caller.transaction() as tx:
+        await chats.get_chat(tx, caller.actor, chat_id=chat_id)
+    subscription = _subscription(caller, [chat_id, caller.actor.user_id])
+    return await _follow(caller, subscription, last_event_id, only_chat=chat_id)
+
+
+@router.get("/events", responses=STREAM, response_class=EventSourceResponse)
+async def follow_everything(caller: Authenticated, last_event_id: LastEventId = None) -> EventSourceResponse:
+    """Follow everything of mine: all my chats, those I am brought into later, and where I am named."""
+    async with caller.transaction() as tx:
+        chat_ids = await chats.chat_ids_of(tx, caller.actor)
+    subscription = _subscription(caller, [*chat_ids, caller.actor.user_id])
+    subscription.follows_new_chats = True
+    return await _follow(caller, subscription, last_event_id, only_chat=None)
+
+
+@router.get("/runs/{run_id}/events", responses=STREAM, response_class=EventSourceResponse)
+async def follow_run(
+    run_id: UUID, caller: Authenticated, last_event_id: LastEventId = None
+) -> EventSourceResponse:
+    """Follow one run: every event is numbered, words too, and resumed exactly. It ends with the run."""
+    async with caller.transaction() as tx:
+        run = await runs.get_run(tx, caller.actor, run_id=run_id)
+    after = _event_no(last_event_id)
+    subscription = _subscription(caller, [])
+    caller.hub.follow_run(subscription, run_id)
+    return respond(_run_events(caller, subscription, run, -1 if after is None else after))
+
+
+def respond(events: AsyncIterator[bytes]) -> EventSourceResponse:
+    """Send encoded events, with a heartbeat, and without patience for readers that stand still."""
+    return EventSourceResponse(
+        events,
+        ping=HEARTBEAT_SECONDS,
+        send_timeout=SEND_SECONDS,
+        sep="\n",
+        ping_message_factory=lambda: ServerSentEvent(comment="still here", sep="\n"),
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+async def words_so_far(caller: Caller, hub: Hub, chat_ids: Iterable[UUID]) -> list[Event]:
+    """Return one snapshot for each run at work in some chats."""
+    chat_ids = list(chat_ids)
+    async with caller.transaction() as tx:
+        active = await runs.active_runs(tx, chat_ids)
+        here = hub.snapshots(chat_ids)
+        elsewhere = [run for run in active if run.id not in here]
+        rows = [
+            await _snapshot_from_rows(await runs.events_after(tx, run_id=run.id, after=-1), run)
+            for run in elsewhere
+        ]
+    # Taken again after the wait: what was said meanwhile belongs to the snapshot, or follows it.
+    return [*hub.snapshots(chat_ids).values(), *rows]
+
+
+def _subscription(caller: Caller, channels: Iterable[UUID]) -> Subscription:
+    return Subscription(caller.actor.org_id, caller.actor.user_id, caller.session_id, channels)
+
+
+async def _follow(
+    caller: Caller, subscription: Subscription, last_event_id: str | None, *, only_chat: UUID | None
+) -> EventSourceResponse:
+    after = _event_no(last_event_id)
+    newest = await caller.hub.follow(subscription)
+    return respond(_channel_events(caller, subscription, after, newest, only_chat))
+
+
+async def _channel_events(
+    caller: Caller, subscription: Subscription, after: int | None, newest: int, only_chat: UUID | None
+) -> AsyncIterator[bytes]:
+    hub = caller.hub
+    sent = newest if after is None else after
+    try:
+        yield encode("hello", {"last_event_id": sent})
+        if after is not None:
+            async for event in _missed(caller, subscription, after):
+                if event.no is not None:
+                    sent = event.no
+                if _concerns(event, only_chat):
+                    yield event.encoded
+        chat_ids = (
+            [only_chat]
+            if only_chat
+            else [one for one in subscription.channels if one != subscription.user_id]
+        )
+        seen: dict[UUID, int] = {}
+        for snapshot in await words_so_far(caller, hub, chat_ids):
+            seen[snapshot.data["run_id"]] = snapshot.seq
+            yield snapshot.encoded
+        while events := await subscription.next():
+            fresh = []
+            for event in events:
+                if event.no is not None and event.no <= sent:
+                    continue
+                if event.kind == "run.delta" and event.seq <= seen.get(event.data["run_id"], -1):
+                    continue
+                sent = event.no or sent
+                if _concerns(event, only_chat):
+                    fresh.append(event.encoded)
+            if fresh:
+                yield b"".join(fresh)
+    finally:
+        hub.leave(subscription)
+
+
+async def _missed(caller: Caller, subscription: Subscription, after: int) -> AsyncIterator[Event]:
+    """Read what was announced since a reader was last here, page by page."""
+    async with caller.transaction() as tx:
+        oldest = await oldest_event_no(tx)
+    if oldest is not None and oldest > after + 1:
+        # Events that old are gone: the reader must load the chats anew.
+        yield unnumbered("resync", {"oldest": oldest})
+    while True:
+        async with caller.transaction() as tx:
+            page = await read_events(tx, after=after, channels=list(subscription.channels), limit=PAGE)
+        for event, _ in page:
+            after = event.no or after
+            yield event
+        if len(page) < PAGE:
+            return
+
+
+def _concerns(event: Event, only_chat: UUID | None) -> bool:
+    """Whether a stream carries an event: a chat's has of a person's own channel only what happens there."""
+    chat_id = event.data.get("chat_id")
+    return only_chat is None or chat_id is None or str(chat_id) == str(only_chat)
+
+
+async def _snapshot_from_rows(events: list[RunEvent], run: Run) -> Event:
+    """Return what a run of another process has said, as far as it is in rows."""
+    said: list[str] = []
+    for event in events:
+        if event.kind in ("run.started", "run.restarted"):
+            said.clear()
+        elif event.kind == "run.delta":
+            said.append(event.data["text"])
+    seq = events[-1].id if events else 0
+    data = {"run_id": run.id, "message_id": run.answer_id, "seq": seq, "text": "".join(said)}
+    return unnumbered("run.snapshot", data, seq=seq)
+
+
+async def _run_events(
+    caller: Caller, subscription: Subscription, run: Run, sent: int
+) -> AsyncIterator[bytes]:
+    """Follow a run by its rows, with the live feed before them; whatever the feed lacks comes from rows."""
+    try:
+        while True:
+            async with caller.transaction() as tx:
+                written = await runs.events_after(tx, run_id=run.id, after=sent)
+                now = await runs.get_run(tx, caller.actor, run_id=run.id)
+            for item in written:
+                sent = item.id
+                yield encode(item.kind, item.data, item.id)
+            if now.status in ("completed", "failed", "cancelled"):
+                return  # The finish wrote the last event and this status together.
+            async for event in _without_gaps(subscription, sent):
+                sent = event.no or sent
+                yield event.encoded
+                if event.kind in ENDS:
+                    return
+            if not subscription.is_open:
+                async for event in _rest(subscription):
+                    yield event.encoded
+                return
+            await asyncio.sleep(GAP_SECONDS)
+    finally:
+        caller.hub.leave(subscription)
+
+
+async def _without_gaps(subscription: Subscription, sent: int) -> AsyncIterator[Event]:
+    """Give live events as long as each follows the one before; return at a gap, or after a quiet second."""
+    while subscription.is_open:
+        try:
+            async with asyncio.timeout(RUN_RECHECK_SECONDS):
+                events = await subscription.next()
+        except TimeoutError:
+            return
+        for event in events:
+            if event.no is None:
+                return
+            if event.no <= sent:
+                continue
+            starts_anew = event.no >> FENCE_SHIFT > max(sent, 0) >> FENCE_SHIFT and not event.no & (
+                (1 << FENCE_SHIFT) - 1
+            )
+            if event.no != sent + 1 and not starts_anew:
+                return
+            sent = event.no
+            yield event
+
+
+async def _rest(subscription: Subscription) -> AsyncIterator[Event]:
+    for event in await subscription.next():
+        if event.no is None:
+            yield event
+
+
+def _event_no(last_event_id: str | None) -> int | None:
+    if last_event_id is None or not last_event_id.strip():
+        return None
+    try:
+        number = int(last_event_id)
+    except ValueError:
+        number = -1
+    if not 0 <= number < 2**62 or len(last_event_id) > 20:
+        raise BadEventId("Last-Event-ID must be the id of an event of this stream.")
+    return number

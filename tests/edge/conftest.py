@@ -1,0 +1,72 @@
+"""The HTTP edge over the test's database, driven in process."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from engine.api import create_app
+from engine.core.database import Database
+from engine.core.settings import Settings
+from engine.domains import sessions
+from engine.domains.organizations import Registration
+from engine.roles import Catalogue, load_roles
+from tests.world import ACCESS_SECONDS, World
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Parts:
+    """What the edge asks of an engine, with nothing running behind it."""
+
+    settings: Settings
+    database: Database
+    entrance: sessions.Entrance
+    registration: Registration
+    guard: sessions.SessionGuard
+    roles: Catalogue
+    model_is_ready: bool = True
+    missing: tuple[str, ...] = ()
+
+    def model_state(self) -> dict[str, Any]:
+        return {"ready": self.model_is_ready, "model": "embedded:scripted"}
+
+    async def missing_migrations(self) -> list[str]:
+        return list(self.missing)
+
+
+@pytest.fixture
+def world(database: Database) -> World:
+    sessions.listen(database.bus)
+    return World(database)
+
+
+@pytest.fixture(scope="session")
+def catalogue() -> Catalogue:
+    return load_roles(ROOT / "engine" / "roles", ROOT / "prompts")
+
+
+@pytest.fixture
+async def parts(database: Database, world: World, catalogue: Catalogue) -> AsyncIterator[Parts]:
+    guard = sessions.SessionGuard(database, lifetime_seconds=ACCESS_SECONDS, every_seconds=0.05)
+    await guard.start()
+    yield Parts(
+        settings=Settings.model_validate({}),
+        database=database,
+        entrance=world.entrance,
+        registration=Registration(database, "first"),
+        guard=guard,
+        roles=catalogue,
+    )
+    await guard.stop()
+
+
+@pytest.fixture
+async def api(parts: Parts) -> AsyncIterator[httpx2.AsyncClient]:
+    transport = httpx2.ASGITransport(app=create_app(parts), client=("192.0.2.1", 40000))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://engine/api/v1") as client:
+        yield client
