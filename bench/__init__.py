@@ -1,0 +1,1 @@
+"""What we measure, against what, and the last results: run it with `scripts/bench`."""
