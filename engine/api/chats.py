@@ -285,8 +285,9 @@ async def _post(caller: Caller, chat_id: UUID, new: PostMessage) -> tuple[Posted
             client_message_id=new.client_message_id,
             reply_to=new.reply_to,
         )
-        calls_roles = any(mention.kind == "role" for mention in posted.mentions)
-        started = await runs.runs_of_message(tx, posted.message.id) if calls_roles else []
+        started = runs.among(posted.reactions) if posted.is_new else []
+        if not posted.is_new and any(mention.kind == "role" for mention in posted.mentions):
+            started = await runs.runs_of_message(tx, posted.message.id)
     view = PostedView(
         message=message_view(posted.message, None),
         mentions=[MentionView(kind=one.kind, code=one.code, id=one.id) for one in posted.mentions],

@@ -8,6 +8,7 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from engine.domains.runs import Answered, RunHeard
 
 RECHECK_SECONDS = 1.0
 PAGE = 1_000
+FORGET_LOG_SECONDS = 60.0  # Whoever comes back sooner need not ask where the log's end is.
 MOST_WAITING = 4_000  # events that a reader may be behind before it has to come back and resume
 ENDS = ("run.completed", "run.failed", "run.cancelled")
 
@@ -116,6 +118,7 @@ class _Log:
         self.last_no = last_no
         self.early: dict[int, Announced] = {}
         self.readers: set[Subscription] = set()
+        self.left_at = monotonic()
         self.catching_up: asyncio.Task[None] | None = None
 
 
@@ -192,8 +195,7 @@ class Hub:
         log_tail = self._logs.get(subscription.org_id)
         if log_tail is not None:
             log_tail.readers.discard(subscription)
-            if not log_tail.readers:
-                del self._logs[subscription.org_id]
+            log_tail.left_at = monotonic()
 
     def snapshots(self, chat_ids: Iterable[UUID]) -> dict[UUID, Event]:
         """Return what the runs at work in some chats have said so far, by run."""
@@ -244,7 +246,10 @@ class Hub:
         while True:
             await asyncio.sleep(RECHECK_SECONDS)
             for log_tail in list(self._logs.values()):
-                self._catch_up_soon(log_tail)
+                if log_tail.readers:
+                    self._catch_up_soon(log_tail)
+                elif monotonic() - log_tail.left_at > FORGET_LOG_SECONDS:
+                    del self._logs[log_tail.org_id]
 
     def _catch_up_soon(self, log_tail: _Log) -> None:
         if log_tail.catching_up is None or log_tail.catching_up.done():

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from engine.core.database import Transaction
 
 Event = TypeVar("Event")
-Listener = Callable[["Transaction", Any], Awaitable[None]]
+Listener = Callable[["Transaction", Any], Awaitable[object]]
 
 
 class Bus:
@@ -19,13 +19,13 @@ class Bus:
     def __init__(self) -> None:
         self._listeners: dict[type, list[Listener]] = defaultdict(list)
 
-    def on(self, kind: type[Event], listener: Callable[["Transaction", Event], Awaitable[None]]) -> None:
+    def on(self, kind: type[Event], listener: Callable[["Transaction", Event], Awaitable[object]]) -> None:
         """Await `listener(tx, event)` inside the transaction of whoever emits such an event."""
         self._listeners[kind].append(listener)
 
-    async def dispatch(self, tx: "Transaction", event: object) -> None:
-        for listener in self._listeners.get(type(event), ()):
-            await listener(tx, event)
+    async def dispatch(self, tx: "Transaction", event: object) -> list[object]:
+        """Let everybody who listens react, one after another; return what they made of it."""
+        return [await listener(tx, event) for listener in self._listeners.get(type(event), ())]
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,9 +41,7 @@ async def brief(
 ) -> dict[UUID, Briefing]:
     """Read the briefings of some runs of one organization, all together."""
     conversations = await chats.conversations(tx, [claim.message_id for claim in claims])
-    askers = {user.id: user for user in await users.by_ids(tx, list({claim.asker_id for claim in claims}))}
-    organization = await organizations.current(tx)
-    settings = await organizations.role_settings(tx)
+    organization, settings = await organizations.current_with_roles(tx)
     budget = int(window_tokens * _MOST_OF_THE_WINDOW * _CHARACTERS_PER_TOKEN)
     briefings = {}
     for claim in claims:
@@ -53,7 +51,7 @@ async def brief(
         briefings[claim.id] = Briefing(
             organization=organization.name,
             chat_title=talk.chat_title,
-            asker=askers[claim.asker_id],
+            asker=talk.asker,
             settings=settings,
             conversation=as_role_reads(talk.lines, roles.get(claim.role_code), roles, budget),
         )

@@ -55,7 +55,8 @@ class Recorder:
 
     def start(self, attempt: Attempt) -> None:
         """Announce that a role is at work; until then nothing is heard of it."""
-        self._add(Entry(attempt, is_start=True, events=attempt.take_events()))
+        self._add(Entry(attempt, is_start=True))
+        self._talking.add(attempt)  # Its first event is written with its first words.
 
     def step(self, attempt: Attempt) -> None:
         """Write the attempt's new steps soon."""

@@ -24,7 +24,10 @@ from engine.worker.recorder import Recorder
 
 POLL_SECONDS = 1.0  # Wakes come by the feed; this finds what it lost, and what dead workers left.
 CANCEL_POLL_SECONDS = 0.5
-SPEAK_SECONDS = 0.04  # Tokens that come closer together than this are heard together.
+# Tokens that come closer together than this are heard together; the more talk at once, the longer.
+SPEAK_SECONDS = 0.025
+SPEAK_SECONDS_PER_RUN = 0.0002
+SPEAK_SECONDS_AT_MOST = 0.1
 RESTART_SECONDS = 1.0
 STOP_SECONDS = 6.0
 MOST_ATTEMPTS = 5
@@ -215,7 +218,8 @@ class Worker:
     def _say(self, attempt: Attempt, piece: str) -> None:
         attempt.say(piece)
         if not self._talking:
-            asyncio.get_running_loop().call_later(SPEAK_SECONDS, self._speak)
+            seconds = SPEAK_SECONDS + SPEAK_SECONDS_PER_RUN * len(self._attempts)
+            asyncio.get_running_loop().call_later(min(seconds, SPEAK_SECONDS_AT_MOST), self._speak)
         self._talking.add(attempt)
 
     def _speak(self) -> None:

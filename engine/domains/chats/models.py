@@ -1,9 +1,11 @@
 """Chats, who is in them, and what is said there."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
+
+from engine.domains.users import User
 
 ChatKind = Literal["group", "direct"]
 
@@ -54,12 +56,16 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """The outcome of posting; `is_new` is false when this client_message_id had been posted before."""
+    """The outcome of posting; `is_new` is false when this client_message_id had been posted before.
+
+    `reactions` holds what the rooms that heard of the message made of it.
+    """
 
     message: Message
     mentions: list[Mention]
     unknown_roles: list[str]
     is_new: bool
+    reactions: list[object] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,4 +103,5 @@ class Conversation:
     """The lines that led to a question, oldest first; the last one is the question."""
 
     chat_title: str
+    asker: User
     lines: list[Line]

@@ -181,11 +181,11 @@ RETURNING chat_members.last_read_no;
 
 -- name: conversations
 -- For each question the lines that led to it, oldest first: neither deleted ones nor rejected drafts.
-SELECT q.id AS question_id, c.title AS chat_title, m.no, m.author_id, m.role_code, m.content, m.created_at
+SELECT q.id AS question_id, q.author_id AS asker_id, c.title AS chat_title, m.no, m.author_id, m.role_code, m.content, m.created_at
   FROM messages q
   JOIN chats c ON c.id = q.chat_id
   JOIN messages m ON m.chat_id = q.chat_id AND m.no <= q.no AND m.no > q.no - :depth::int
- WHERE q.id = ANY(:question_ids::uuid[]) AND m.deleted_at IS NULL AND m.withdrawn_at IS NULL
+ WHERE q.id = ANY(:question_ids::uuid[]) AND q.author_id IS NOT NULL AND q.deleted_at IS NULL AND m.deleted_at IS NULL AND m.withdrawn_at IS NULL
  ORDER BY q.id, m.no;
 
 -- name: search_messages

@@ -201,9 +201,9 @@ async def post_message(
             tx.announce(
                 mention.id, "mention", {"message_id": message.id, "chat_id": chat_id, "by": actor.user_id}
             )
-    await tx.emit(MessagePosted(message, roles))
+    reactions = await tx.emit(MessagePosted(message, roles))
     refused = [code for code in called.roles if code not in roles]
-    return Posted(message, mentions, [*called.unknown_roles, *refused], is_new=True)
+    return Posted(message, mentions, [*called.unknown_roles, *refused], is_new=True, reactions=reactions)
 
 
 async def history(
@@ -269,12 +269,13 @@ async def post_answers(tx: Transaction, answers: list[Answer]) -> list[Message]:
 async def conversations(
     tx: Transaction, question_ids: list[UUID], *, depth: int = 60
 ) -> dict[UUID, Conversation]:
-    """Return for each question the last lines that led to it, with the speakers' names."""
+    """Return for each question who asked it, and the last lines that led to it, with the speakers' names."""
     rows = await repository.conversations(tx, question_ids=question_ids, depth=depth)
     speakers = await _speakers(tx, rows)
     found: dict[UUID, Conversation] = {}
     for row in rows:
-        talk = found.setdefault(row["question_id"], Conversation(row["chat_title"], []))
+        if (talk := found.get(row["question_id"])) is None:
+            talk = found[row["question_id"]] = Conversation(row["chat_title"], speakers[row["asker_id"]], [])
         talk.lines.append(_line(row, speakers))
     return found
 
@@ -293,15 +294,16 @@ async def settle_draft(
     return await repository.settle_draft(tx, message_id=message_id, content=content, withdraw=withdraw)
 
 
-async def _speakers(tx: Transaction, rows: list[Record]) -> dict[UUID, str]:
+async def _speakers(tx: Transaction, rows: list[Record]) -> dict[UUID, users.User]:
     author_ids = {row["author_id"] for row in rows if row["author_id"] is not None}
-    return {user.id: user.display_name for user in await users.by_ids(tx, list(author_ids))}
+    return {user.id: user for user in await users.by_ids(tx, list(author_ids))}
 
 
-def _line(row: Record, speakers: dict[UUID, str]) -> Line:
+def _line(row: Record, speakers: dict[UUID, users.User]) -> Line:
+    speaker = speakers.get(row["author_id"])
     return Line(
         no=row["no"],
-        speaker=speakers.get(row["author_id"]),
+        speaker=speaker.display_name if speaker else None,
         role_code=row["role_code"],
         content=row["content"],
         said_at=row["created_at"],

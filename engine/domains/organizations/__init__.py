@@ -10,7 +10,14 @@ from engine.domains.organizations.errors import (
 )
 from engine.domains.organizations.models import Organization, RoleSetting
 from engine.domains.organizations.registration import Registration, RegistrationMode
-from engine.domains.organizations.service import current, register, rename, role_settings, set_role
+from engine.domains.organizations.service import (
+    current,
+    current_with_roles,
+    register,
+    rename,
+    role_settings,
+    set_role,
+)
 
 __all__ = [
     "InstructionInvalid",
@@ -24,6 +31,7 @@ __all__ = [
     "RoleUnknown",
     "SlugTaken",
     "current",
+    "current_with_roles",
     "register",
     "rename",
     "role_settings",

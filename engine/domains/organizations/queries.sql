@@ -13,6 +13,11 @@ INSERT INTO event_counters DEFAULT VALUES;
 -- The fence leaves one row at most.
 SELECT id, name, slug, created_at FROM organizations;
 
+-- name: find_with_roles
+-- The organization beside each thing it ever set about a role; one row where it set nothing.
+SELECT o.id, o.name, o.slug, o.created_at, s.role_code, s.enabled, s.instruction
+  FROM organizations o LEFT JOIN role_settings s ON s.org_id = o.id;
+
 -- name: rename_organization
 -- The slug stays: people sign in with it. The fence leaves one row at most.
 UPDATE organizations SET name = :name RETURNING id, name, slug, created_at;

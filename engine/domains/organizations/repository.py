@@ -24,6 +24,18 @@ async def find_organization(tx: Transaction) -> Organization | None:
     return Organization(**row) if row else None
 
 
+async def find_with_roles(tx: Transaction) -> tuple[Organization, dict[str, RoleSetting]] | None:
+    """Return the transaction's organization with what it ever set about roles, or None."""
+    rows = await tx.all(SQL.find_with_roles)
+    if not rows:
+        return None
+    settings = {
+        row["role_code"]: RoleSetting(row["enabled"], row["instruction"]) for row in rows if row["role_code"]
+    }
+    first = rows[0]
+    return Organization(first["id"], first["name"], first["slug"], first["created_at"]), settings
+
+
 async def rename_organization(tx: Transaction, *, name: str) -> Organization | None:
     """Change its name, not its slug."""
     row = await tx.maybe(SQL.rename_organization, name=name)

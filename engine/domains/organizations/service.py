@@ -48,6 +48,14 @@ async def current(tx: Transaction) -> Organization:
     return organization
 
 
+async def current_with_roles(tx: Transaction) -> tuple[Organization, dict[str, RoleSetting]]:
+    """Return the organization together with its `role_settings`, in one query."""
+    found = await repository.find_with_roles(tx)
+    if found is None:
+        raise OrganizationNotFound
+    return found
+
+
 async def rename(tx: Transaction, actor: Actor, *, name: str) -> Organization:
     """Change the organization's name; its slug stays, as people sign in with it."""
     users.require_admin(actor)

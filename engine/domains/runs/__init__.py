@@ -36,6 +36,7 @@ from engine.domains.runs.ports import (
 )
 from engine.domains.runs.service import (
     active_runs,
+    among,
     announce_start,
     announce_step,
     cancel,
@@ -85,6 +86,7 @@ __all__ = [
     "ToolSpec",
     "ToolUse",
     "active_runs",
+    "among",
     "announce_start",
     "announce_step",
     "cancel",

@@ -4,7 +4,8 @@ INSERT INTO runs (chat_id, message_id, role_code, asker_id, position)
 SELECT :chat_id, :message_id, code, :asker_id, :position
   FROM unnest(:role_codes::text[]) AS code
 ON CONFLICT (org_id, message_id, role_code) DO NOTHING
-RETURNING id, role_code, answer_id;
+RETURNING id, chat_id, message_id, answer_id, role_code, asker_id, status, fence, role_version, model, limit_hit,
+          error_code, error_detail, queued_at, started_at, finished_at;
 
 -- name: runs_of_message
 -- The runs that a message started.

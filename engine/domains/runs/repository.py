@@ -13,9 +13,9 @@ SQL = load(__file__)
 
 async def queue_runs(
     tx: Transaction, *, chat_id: UUID, message_id: UUID, asker_id: UUID, position: int, role_codes: list[str]
-) -> list[Any]:
-    """Add a run for each role; return id, role_code and answer_id of those that are new."""
-    return await tx.all(
+) -> list[Run]:
+    """Add a run for each role; return those that are new."""
+    rows = await tx.all(
         SQL.queue_runs,
         chat_id=chat_id,
         message_id=message_id,
@@ -23,6 +23,7 @@ async def queue_runs(
         position=position,
         role_codes=role_codes,
     )
+    return [Run(**row) for row in rows]
 
 
 async def runs_of_message(tx: Transaction, *, message_id: UUID) -> list[Run]:

@@ -23,11 +23,11 @@ from engine.domains.runs.models import (
 from engine.domains.users import Actor
 
 
-async def queue_for_message(tx: Transaction, posted: chats.MessagePosted) -> None:
+async def queue_for_message(tx: Transaction, posted: chats.MessagePosted) -> list[Run]:
     """Queue a run for each role that a message calls; listens to MessagePosted."""
     message = posted.message
     if not posted.role_codes or message.author_id is None:
-        return
+        return []
     queued = await repository.queue_runs(
         tx,
         chat_id=message.chat_id,
@@ -36,9 +36,21 @@ async def queue_for_message(tx: Transaction, posted: chats.MessagePosted) -> Non
         position=message.no,
         role_codes=posted.role_codes,
     )
-    for row in queued:
-        _announce(tx, "run.queued", message.chat_id, row["id"], row["role_code"], row["answer_id"])
+    for run in queued:
+        _announce(tx, "run.queued", run.chat_id, run.id, run.role_code, run.answer_id)
     tx.after_commit(RunsQueued())
+    return queued
+
+
+def among(reactions: list[object]) -> list[Run]:
+    """Return the runs among what was made of a message that was just posted."""
+    return [
+        run
+        for reaction in reactions
+        if isinstance(reaction, list)
+        for run in reaction
+        if isinstance(run, Run)
+    ]
 
 
 async def runs_of_message(tx: Transaction, message_id: UUID) -> list[Run]:
