@@ -49,6 +49,9 @@ class Pace:
         return f"fake-{self.first_ms}-{self.gap_ms}-{self.tokens}"
 
 
+INSTANT = Pace(first_ms=0, gap_ms=0, tokens=20)
+
+
 def pace_of(model: str, otherwise: Pace) -> Pace:
     """Read the pace out of a model's name, or return the other one when it holds none."""
     found = re.search(r"fake-(\d+)-(\d+)-(\d+)$", model)
@@ -178,7 +181,8 @@ class Connection(asyncio.Protocol):
             else:
                 self._loop.call_later(pace.seconds, self._write_json, _whole_answer(pace, body))
         elif head.startswith(b"GET ") and b"/models" in head.split(b"\r\n", 1)[0]:
-            self._write_json({"object": "list", "data": [{"id": self._otherwise.model, "object": "model"}]})
+            names = dict.fromkeys((self._otherwise.model, INSTANT.model))
+            self._write_json({"object": "list", "data": [{"id": name, "object": "model"} for name in names]})
         else:
             self._write_json({"error": {"message": "no such page"}}, b"404 Not Found")
 

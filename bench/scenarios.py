@@ -5,10 +5,11 @@ from pathlib import Path
 from statistics import median
 
 from bench.engine_process import EngineRefused
+from bench.fake_model import INSTANT
 from bench.load import Result, Target, model_target, rush, wave
 from bench.processes import peak_memory_mb
 from bench.report import Section
-from bench.stage import DIRECT, ENGINE, HELD_FACTOR, INSTANT, PACE, PROXY, Measured, Stage
+from bench.stage import DIRECT, ENGINE, HELD_FACTOR, PACE, PROXY, Measured, Stage
 
 Scenario = Callable[[Stage], Awaitable[Section]]
 

@@ -26,7 +26,6 @@ from bench.processes import (
 )
 
 PACE = Pace(first_ms=50, gap_ms=20, tokens=100)
-INSTANT = Pace(first_ms=0, gap_ms=0, tokens=20)
 HELD_FACTOR = 1.25  # An answer that takes longer than this times the ideal is no longer "live".
 DIRECT, PROXY, ENGINE = "model itself", "byte proxy", "engine"
 

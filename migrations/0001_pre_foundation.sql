@@ -169,6 +169,11 @@ ALTER TABLE role_settings ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY own_organization ON role_settings USING (org_id = current_org());
 GRANT SELECT, INSERT, UPDATE ON role_settings TO rugpt_app;
 
+-- The door to role_settings for statements of other rooms: which roles nobody may call here.
+CREATE FUNCTION disabled_roles() RETURNS text[]
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN ARRAY(SELECT role_code FROM role_settings WHERE NOT enabled);
+
 -- ── chats ───────────────────────────────────────────────────────────────────────────────────────
 
 CREATE TABLE chats (

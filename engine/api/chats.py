@@ -16,7 +16,7 @@ from engine.api.streams import STREAM, respond, words_so_far
 from engine.api.views import Page, View
 from engine.core.cursor import decode_cursor, encode_cursor
 from engine.core.database import Transaction
-from engine.domains import approvals, chats, organizations, runs, users
+from engine.domains import approvals, chats, runs, users
 from engine.domains.chats import Chat, ChatKind, Message
 
 router = APIRouter(tags=["chats"])
@@ -273,15 +273,12 @@ async def views_for(tx: Transaction, caller: Caller, messages: list[Message]) ->
 
 async def _post(caller: Caller, chat_id: UUID, new: PostMessage) -> tuple[PostedView, bool]:
     async with caller.transaction() as tx:
-        # Most messages call nobody, and then nobody has to know who may not be called.
-        settings = await organizations.role_settings(tx) if "@@" in new.content else {}
         posted = await chats.post_message(
             tx,
             caller.actor,
             chat_id=chat_id,
             content=new.content,
             known_roles=caller.engine.roles,
-            disabled_roles=[code for code, setting in settings.items() if not setting.enabled],
             client_message_id=new.client_message_id,
             reply_to=new.reply_to,
         )
@@ -316,13 +313,16 @@ async def _answers(
                 yield event.encoded
         is_posted = not is_new
         while (waiting or not is_posted) and (events := await subscription.next()):
+            own = []
             for event in events:
                 if not _is_of(event, own_messages, waiting, seen):
                     continue
-                yield event.encoded
+                own.append(event.encoded)
                 is_posted = is_posted or event.kind == "message.created"
                 if event.kind in ENDS:
                     waiting.discard(_uuid(event.data["run_id"]))
+            if own:
+                yield b"".join(own)
     finally:
         caller.hub.leave(subscription)
 

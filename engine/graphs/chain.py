@@ -51,7 +51,7 @@ async def take_step(state: State, runtime: Runtime[RunContext]) -> State:
     return {"messages": state["messages"], "results": (*results, text)}
 
 
-def whether_done(state: State, runtime: Runtime[RunContext]) -> Literal["has more steps", "is done"]:
+async def whether_done(state: State, runtime: Runtime[RunContext]) -> Literal["has more steps", "is done"]:
     """Say whether a step is left to do."""
     done = len(state.get("results", ())) == len(runtime.context.role.steps)
     return "is done" if done else "has more steps"

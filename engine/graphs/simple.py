@@ -62,8 +62,9 @@ async def act(state: State, runtime: Runtime[RunContext]) -> Update:
     return {"messages": (*state["messages"], *results), "calls": (), "step": step}
 
 
-def whether_done(state: State) -> Literal["wants tools", "has answered"]:
+async def whether_done(state: State) -> Literal["wants tools", "has answered"]:
     """Say what the model's last words were."""
+    # Async, though it waits for nothing: LangGraph sends a plain function to a thread and back.
     return "wants tools" if state.get("calls") else "has answered"
 
 

@@ -64,7 +64,7 @@ DELETE FROM chat_members WHERE chat_id = :chat_id AND user_id = :user_id;
 -- name: enter_chat
 -- Locks the chat until the commit, so that its messages are numbered one after another; no row for
 -- those who are not in it. Returns the members among the people named.
-SELECT c.role_codes,
+SELECT c.role_codes, disabled_roles(),
        ARRAY(SELECT m.user_id FROM chat_members m
               WHERE m.chat_id = c.id AND m.user_id = ANY(:named_ids::uuid[])) AS members_named
   FROM chats c

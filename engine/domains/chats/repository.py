@@ -8,7 +8,7 @@ from asyncpg import Record
 
 from engine.core.database import Transaction
 from engine.core.sql import load
-from engine.domains.chats.models import Answer, Chat, Message
+from engine.domains.chats.models import Answer, Chat, Entered, Message
 
 SQL = load(__file__)
 
@@ -75,10 +75,10 @@ async def delete_member(tx: Transaction, *, chat_id: UUID, user_id: UUID) -> boo
 
 async def enter_chat(
     tx: Transaction, *, chat_id: UUID, user_id: UUID, named_ids: list[UUID]
-) -> tuple[list[str], set[UUID]] | None:
-    """Lock the chat; return the roles that may be called (empty: all) and the members among those named."""
+) -> Entered | None:
+    """Lock the chat and return what a message in it may do; None to those who are not in it."""
     row = await tx.maybe(SQL.enter_chat, chat_id=chat_id, user_id=user_id, named_ids=named_ids)
-    return (row["role_codes"], set(row["members_named"])) if row else None
+    return Entered(row["role_codes"], row["disabled_roles"], set(row["members_named"])) if row else None
 
 
 async def insert_message(

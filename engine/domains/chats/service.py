@@ -151,7 +151,6 @@ async def post_message(
     chat_id: UUID,
     content: str,
     known_roles: RoleNames,
-    disabled_roles: Iterable[str] = (),
     client_message_id: str | None = None,
     reply_to: UUID | None = None,
 ) -> Posted:
@@ -167,13 +166,9 @@ async def post_message(
     )
     if entered is None:
         raise ChatNotFound(chat_id)  # Outsiders must not learn that the chat exists.
-    allowed_roles, members_named = entered
-    disabled = set(disabled_roles)
-    roles = [
-        code for code in called.roles if code not in disabled and (not allowed_roles or code in allowed_roles)
-    ]
+    roles = [code for code in called.roles if entered.lets_call(code)]
     mentions = [
-        *(Mention("user", user.username, user.id) for user in named if user.id in members_named),
+        *(Mention("user", user.username, user.id) for user in named if user.id in entered.members_named),
         *(Mention("role", code, None) for code in roles),
     ]
     if reply_to is not None:
