@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from engine import graphs
+from engine.adapters.checkpoints import Checkpoints
 from engine.core import database as core_database
 from engine.core.database import APPLICATION_ROLE, MIGRATIONS, Database
 from engine.core.embedded import OWNER, EmbeddedPostgres
@@ -100,7 +101,8 @@ class Engine:
 
         self._choice = await choose_model(self.settings, tiny=tiny)
         log.info("model_chosen", reason=self._choice.reason)
-        worker = Worker(self.settings, self.database, self.roles, self.model)
+        checkpoints = Checkpoints(self.urls.application)
+        worker = Worker(self.settings, self.database, self.roles, self.model, checkpoints=checkpoints.open)
         tasks = [
             asyncio.create_task(worker.run_until_stopped()),
             asyncio.create_task(self._watch_model()),
@@ -121,6 +123,7 @@ class Engine:
                 async with self.database.across_organizations(reason="forget old events") as tx:
                     await core_database.forget_old_events(tx, keep_hours=hours)
                     await runs.forget_old_events(tx, keep_hours=hours)
+                    await runs.forget_old_checkpoints(tx, keep_hours=hours)
                 await sessions.forget_old_sessions(self.database)
             except Exception:  # noqa: BLE001 - the house is kept again in a while
                 log.exception("housekeeping_failed")

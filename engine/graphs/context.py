@@ -1,11 +1,13 @@
 """What a run may reach, and what it tells while it works."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import inf
 from typing import Any, Literal
+from uuid import UUID
 
 from engine.domains.runs import ChatModel, ModelMessage, TokenUsage
 from engine.graphs.limits import Budget, Limit
@@ -35,14 +37,23 @@ class Answer:
     limit: Limit | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """Where a run keeps its finished steps; `open` gives a saver of LangGraph's, or None if there is none."""
+
+    run_id: UUID
+    open: Callable[[], AbstractAsyncContextManager[Any]]
+
+
 @dataclass(slots=True)
 class RunContext:
     """One run of one role.
 
-    The worker gives everything up to `call_tokens`. `conversation` is oldest first and ends with the
+    The worker gives everything up to `checkpoints`. `conversation` is oldest first and ends with the
     question. `colleagues` are the roles this one may be told of, `find_role` finds no others.
     `instruction` is the organization's own for this role, `instructions` those for others, by code.
     `call_tokens` bounds what a single call asks the model to write, where its window is small.
+    `checkpoints` let a council go on where an earlier attempt was killed; without them it begins anew.
     """
 
     role: Role
@@ -63,6 +74,7 @@ class RunContext:
     instructions: Mapping[str, str] = field(default_factory=dict)
     colleagues: tuple[Role, ...] = ()
     call_tokens: int | None = None
+    checkpoints: Checkpoints | None = None
 
     budget: Budget = field(init=False)
     lineage: tuple[str, ...] = field(init=False)
@@ -90,6 +102,7 @@ class RunContext:
         other.role, other.conversation, other.budget = role, conversation, budget
         other.lineage = (*self.lineage, role.code)
         other.instruction = self.instructions.get(role.code, "")
+        other.checkpoints = None  # One run, one thread: what is asked within it is asked again as a whole.
         return other
 
     def tell(self, kind: str, name: str, status: Status, detail: str | None = None) -> None:

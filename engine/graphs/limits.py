@@ -42,6 +42,14 @@ class Budget:
         own = self.limits.tokens - self._tokens
         return own if self._whole is None else min(own, self._whole.tokens_left)
 
+    @property
+    def steps_used(self) -> int:
+        return self._steps
+
+    @property
+    def tokens_used(self) -> int:
+        return self._tokens
+
     def take_step(self) -> int:
         """Take one model call and give its number within the run; raise LimitReached if none is left."""
         self._refuse_if_spent()
@@ -52,6 +60,11 @@ class Budget:
         self._tokens += tokens
         if self._whole is not None:
             self._whole.spend(tokens)
+
+    def restore(self, *, steps: int, tokens: int) -> None:
+        """Count what an earlier attempt at the same run has used up."""
+        self._steps += steps
+        self._tokens += tokens
 
     def share(self, limits: Limits, *, steps: int, tokens: int) -> "Budget":
         """Set a part aside for somebody who works within the same run, under limits of their own."""

@@ -3,7 +3,6 @@
 import json
 import operator
 import re
-from dataclasses import dataclass
 from typing import Annotated, Any, NotRequired, TypedDict
 
 from langgraph.graph import END, START, StateGraph
@@ -14,10 +13,12 @@ from langgraph.types import Send
 from engine.core.errors import Conflict, Refusal
 from engine.domains.runs import ModelGarbled, ModelMessage
 from engine.graphs.context import RunContext
+from engine.graphs.councils import on_its_own
+from engine.graphs.failures import Failure, as_data, as_error
 from engine.graphs.limits import LimitReached, limit_message
-from engine.graphs.running import seconds_for_others, work
+from engine.graphs.running import UnknownColleague, seconds_for_others, work
 from engine.graphs.turn import take_turn
-from engine.graphs.words import describe_roles, with_task
+from engine.graphs.words import describe_roles, system_message, with_task
 from engine.roles import Role, render
 
 MOST_MEMBERS = 5
@@ -31,39 +32,55 @@ class NoMembers(Conflict):
     code = "no_members"
 
 
-@dataclass(frozen=True, slots=True)
-class Opinion:
-    """What one member said, and what kept it from saying more."""
+class Opinion(TypedDict):
+    """What one member said, what to note under it, and what kept it from saying more."""
 
-    role: Role
+    role: str
+    name: str
     text: str
-    failure: Exception | None = None
+    note: str
+    failure: Failure | None
 
 
 class State(TypedDict):
-    """The messages to answer, who was picked, and what they said."""
+    """Who was picked, what they said, the draft, and the model calls and tokens that all this took.
 
-    messages: tuple[ModelMessage, ...]
-    picked: NotRequired[tuple[Role, ...]]
+    Plain data only: it is kept on disk after each step, and read by whoever takes the run over.
+    """
+
+    picked: NotRequired[list[str]]
     opinions: Annotated[list[Opinion], operator.add]
+    draft: NotRequired[str]
+    steps: Annotated[int, operator.add]
+    tokens: Annotated[int, operator.add]
 
 
 class Picked(TypedDict):
     """Who shall be heard."""
 
-    picked: tuple[Role, ...]
+    picked: list[str]
+    steps: int
+    tokens: int
 
 
 class Heard(TypedDict):
     """What was heard."""
 
     opinions: list[Opinion]
+    steps: int
+    tokens: int
+
+
+class Drafted(TypedDict):
+    """What was said aloud."""
+
+    draft: str
 
 
 class Invitation(TypedDict):
     """Who is asked, and what it may use up."""
 
-    role: Role
+    role: str
     steps: int
     tokens: int
 
@@ -75,73 +92,76 @@ async def pick(state: State, runtime: Runtime[RunContext]) -> Picked:
     members = [role for role in found if role is not None and role.code not in context.lineage]
     if not members:
         raise NoMembers("None of this role's members may be called here.", role=context.role.code)
-    if len(members) == 1:
-        return {"picked": tuple(members)}
-
-    context.tell("step", "pick", "started")
     codes = [role.code for role in members]
-    told = render(context.role.common.supervisor, {"members": describe_roles(members)})
-    turn = await take_turn(
-        context.quiet(),
-        (ModelMessage("system", told), *context.conversation),
-        most_tokens=TOKENS_TO_PICK,
-        json_schema=_schema(codes),
-        temperature=0.0,
-    )
-    context.tell("step", "pick", "done")
-    wanted = read_choice(turn.text, codes)
-    return {"picked": tuple(role for role in members if role.code in wanted)[:MOST_MEMBERS]}
+    if len(members) > 1:
+        wanted = read_choice(await _ask_whom_to_hear(context, members), codes)
+        codes = [code for code in codes if code in wanted][:MOST_MEMBERS]
+    return {"picked": codes, "steps": context.budget.steps_used, "tokens": context.budget.tokens_used}
 
 
 def invite(state: State, runtime: Runtime[RunContext]) -> list[Send]:
     """Ask those who were picked, all at once; each gets its part of what is left."""
-    picked, budget = state.get("picked", ()), runtime.context.budget
+    picked, budget = state.get("picked", []), runtime.context.budget
     steps = (budget.steps_left - 1) // len(picked)  # One is for the draft.
     tokens = int(budget.tokens_left * TOKENS_FOR_MEMBERS) // len(picked)
-    return [Send("hear", Invitation(role=role, steps=steps, tokens=tokens)) for role in picked]
+    return [Send("hear", Invitation(role=code, steps=steps, tokens=tokens)) for code in picked]
 
 
 async def hear(state: Invitation, runtime: Runtime[RunContext]) -> Heard:
     """Let one member answer on its own; its failure is an opinion too."""
-    context, role = runtime.context, state["role"]
+    context, role = runtime.context, runtime.context.find_role(state["role"])
+    if role is None:  # It was picked, and switched off before somebody took the run over.
+        gone = UnknownColleague(f"The member {state['role']} is not there any more.")
+        nothing = Opinion(role=state["role"], name=state["role"], text="", note="", failure=as_data(gone))
+        return {"opinions": [nothing], "steps": 0, "tokens": 0}
+
     budget = context.budget.share(role.limits, steps=state["steps"], tokens=state["tokens"])
     member = context.as_role(role, context.conversation, budget)
-    failure: Exception | None = None
+    failure: Refusal | LimitReached | None = None
     context.tell("member", role.code, "started")
     try:
-        failure = await work(member, seconds_for_others(context, member))
+        failure = await on_its_own(work(member, seconds_for_others(context, member)))
     except Refusal as refusal:
         failure = refusal
     text = "".join(member.said).strip()
     if not text and failure is None:
         failure = ModelGarbled(f"The member {role.code} said nothing.")
     context.tell("member", role.code, "failed" if failure else "done")
-    return {"opinions": [Opinion(role, text, failure)]}
+    opinion = Opinion(
+        role=role.code,
+        name=f"{role.name.ru} ({role.code})",
+        text=text,
+        note=_note(role, failure, context.locale),
+        failure=as_data(failure) if failure else None,
+    )
+    return {"opinions": [opinion], "steps": budget.steps_used, "tokens": budget.tokens_used}
 
 
-async def draft(state: State, runtime: Runtime[RunContext]) -> dict[str, Any]:
+async def draft(state: State, runtime: Runtime[RunContext]) -> Drafted:
     """Write one draft of all opinions, aloud; raise the first failure when there are no opinions."""
     context = runtime.context
-    order = [role.code for role in state.get("picked", ())]
-    opinions = sorted(state["opinions"], key=lambda opinion: order.index(opinion.role.code))
-    heard = [opinion for opinion in opinions if opinion.text]
+    order = state.get("picked", [])
+    opinions = sorted(state["opinions"], key=lambda opinion: order.index(opinion["role"]))
+    heard = [opinion for opinion in opinions if opinion["text"]]
     if not heard:
-        raise next(failure for opinion in opinions if (failure := opinion.failure))
+        raise next(as_error(failure) for opinion in opinions if (failure := opinion["failure"]))
 
     told = render(
         context.role.common.synthesis,
         {
-            "opinions": "\n\n".join(_quote(opinion, context) for opinion in heard),
-            "failures": ", ".join(_name(opinion) for opinion in opinions if not opinion.text)
+            "opinions": "\n\n".join(
+                f"### {opinion['name']}\n{opinion['text']}{opinion['note']}" for opinion in heard
+            ),
+            "failures": ", ".join(opinion["name"] for opinion in opinions if not opinion["text"])
             or "ответили все",
         },
     )
     context.tell("step", "draft", "started")
-    turn = await take_turn(context, with_task(state["messages"], told))
+    turn = await take_turn(context, with_task((system_message(context), *context.conversation), told))
     context.tell("step", "draft", "failed" if turn.cut else "done")
     if turn.cut:
         raise turn.cut
-    return {}
+    return {"draft": "".join(context.said)}
 
 
 def read_choice(text: str, codes: list[str]) -> list[str]:
@@ -161,7 +181,7 @@ def read_choice(text: str, codes: list[str]) -> list[str]:
 
 
 def build() -> CompiledStateGraph[State, RunContext, State, State]:
-    """Draw the graph."""
+    """Draw the graph. Whoever wants its steps kept gives a copy a place to keep them."""
     graph = StateGraph(State, context_schema=RunContext)
     graph.add_node("pick", pick)
     graph.add_node("hear", hear)
@@ -171,6 +191,20 @@ def build() -> CompiledStateGraph[State, RunContext, State, State]:
     graph.add_edge("hear", "draft")
     graph.add_edge("draft", END)
     return graph.compile(name="multi_agent")
+
+
+async def _ask_whom_to_hear(context: RunContext, members: list[Role]) -> str:
+    context.tell("step", "pick", "started")
+    told = render(context.role.common.supervisor, {"members": describe_roles(members)})
+    turn = await take_turn(
+        context.quiet(),
+        (ModelMessage("system", told), *context.conversation),
+        most_tokens=TOKENS_TO_PICK,
+        json_schema=_schema([role.code for role in members]),
+        temperature=0.0,
+    )
+    context.tell("step", "pick", "done")
+    return turn.text
 
 
 def _schema(codes: list[str]) -> dict[str, Any]:
@@ -183,12 +217,7 @@ def _schema(codes: list[str]) -> dict[str, Any]:
     }
 
 
-def _name(opinion: Opinion) -> str:
-    return f"{opinion.role.name.ru} ({opinion.role.code})"
-
-
-def _quote(opinion: Opinion, context: RunContext) -> str:
-    text = f"### {_name(opinion)}\n{opinion.text}"
-    if isinstance(opinion.failure, LimitReached):
-        return f"{text}\n\n{limit_message(opinion.role, opinion.failure, context.locale)}"
-    return f"{text}\n\n(Мнение оборвалось и может быть неполным.)" if opinion.failure else text
+def _note(role: Role, failure: Refusal | LimitReached | None, locale: str) -> str:
+    if isinstance(failure, LimitReached):
+        return f"\n\n{limit_message(role, failure, locale)}"
+    return "\n\n(Мнение оборвалось и может быть неполным.)" if failure else ""

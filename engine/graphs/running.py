@@ -8,6 +8,7 @@ from typing import Any
 from engine.core.errors import Conflict, NotFound
 from engine.domains.runs import ModelGarbled, ModelMessage
 from engine.graphs.context import Answer, RunContext
+from engine.graphs.councils import go_on_or_begin
 from engine.graphs.limits import LimitReached, limit_message
 from engine.graphs.words import system_message
 from engine.roles import AgentType, render
@@ -96,7 +97,10 @@ async def work(context: RunContext, seconds: float) -> LimitReached | None:
                 context.role.tools, lineage=context.lineage, ask_role=partial(consult, context)
             )
             graph = await load_graph(context.role.agent_type)
-            await _invoke(graph, context, (system_message(context), *context.conversation))
+            if context.role.agent_type == "multi_agent":
+                await go_on_or_begin(graph, context, _config(context))
+            else:
+                await _invoke(graph, context, (system_message(context), *context.conversation))
     except LimitReached as reached:
         return reached
     except TimeoutError:
@@ -142,6 +146,9 @@ def build_all() -> None:
 
 
 async def _invoke(graph: Any, context: RunContext, messages: tuple[ModelMessage, ...]) -> None:
+    await graph.ainvoke({"messages": messages}, _config(context), context=context)
+
+
+def _config(context: RunContext) -> dict[str, Any]:
     # Two nodes a step and a few to start and end with: the run's own limits always come first.
-    config = {"recursion_limit": 2 * context.role.limits.steps + len(context.role.steps) + 10}
-    await graph.ainvoke({"messages": messages}, config, context=context)
+    return {"recursion_limit": 2 * context.role.limits.steps + len(context.role.steps) + 10}

@@ -25,6 +25,7 @@ class Attempt:
         self.stop: Stop | None = None
         self.task: Task[None] | None = None
         self.role_version: str | None = None
+        self.has_checkpoints = False
         self.seconds = 0.0
         self._began = monotonic()
         self._feed = feed
@@ -149,6 +150,7 @@ class Attempt:
             role_version=self.role_version,
             model=f"{self._provider}:{self._model}",
             calls=self._calls,
+            has_checkpoints=self.has_checkpoints,
             unwritten=[*self.take_events(), last],
             **facts,
         )

@@ -24,6 +24,7 @@ def run_context(
     tools: Registry,
     database: Database,
     call_tokens: int,
+    checkpoints: graphs.Checkpoints | None,
     say: Callable[[str], None],
     step: Callable[[], None],
 ) -> graphs.RunContext:
@@ -65,6 +66,7 @@ def run_context(
             other for other in roles.all() if other is not role and briefing.is_enabled(other.code)
         ),
         call_tokens=call_tokens,
+        checkpoints=checkpoints,
     )
 
 

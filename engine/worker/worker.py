@@ -5,7 +5,9 @@ import os
 import socket
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
+from typing import Any
 from uuid import UUID, uuid4
 
 from engine import graphs
@@ -42,13 +44,20 @@ class Worker:
     """
 
     def __init__(
-        self, settings: Settings, database: Database, roles: Catalogue, model: Callable[[], ChatModel]
+        self,
+        settings: Settings,
+        database: Database,
+        roles: Catalogue,
+        model: Callable[[], ChatModel],
+        *,
+        checkpoints: Callable[[UUID], AbstractAsyncContextManager[Any]] | None = None,
     ) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         self._settings = settings
         self._database = database
         self._roles = roles
         self._model = model
+        self._checkpoints = checkpoints
         self._tools = every_tool()
         self._call_tokens = (
             settings.model_answer_tokens or settings.model_context_tokens // _PART_OF_THE_WINDOW
@@ -186,6 +195,10 @@ class Worker:
     async def _outcome(self, attempt: Attempt, briefing: Briefing | None, model: ChatModel) -> Outcome:
         claim = attempt.claim
         role = self._roles.get(claim.role_code)
+        checkpoints: graphs.Checkpoints | None = None
+        if role is not None and role.agent_type == "multi_agent" and self._checkpoints is not None:
+            checkpoints = graphs.Checkpoints(claim.id, partial(self._checkpoints, claim.org_id))
+            attempt.has_checkpoints = True
         if claim.cancel_requested:
             return attempt.cancelled()
         if claim.attempts > MOST_ATTEMPTS:
@@ -202,6 +215,7 @@ class Worker:
             tools=self._tools,
             database=self._database,
             call_tokens=self._call_tokens,
+            checkpoints=checkpoints,
             say=partial(self._say, attempt),
             step=partial(self._recorder.step, attempt),
         )

@@ -25,12 +25,18 @@ class NotYourRun(Forbidden):
 
 
 class ModelUnavailable(Unavailable):
+    """The model cannot be reached, refuses, or broke off; the run can be retried."""
+
     code = "model_unavailable"
 
 
 class ModelTimeout(Unavailable):
+    """The model kept silent, or went on writing, for longer than its time limits allow."""
+
     code = "model_timeout"
 
 
 class ModelGarbled(Unavailable):
+    """The model sent something that is not an answer, or stopped before its end."""
+
     code = "model_garbled"

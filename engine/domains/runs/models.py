@@ -103,6 +103,7 @@ class Outcome:
     error_code: str | None = None
     error_detail: str | None = None
     calls: list[ModelCall] = field(default_factory=list)
+    has_checkpoints: bool = False  # finished steps of it may be on disk; nobody needs them after this
     unwritten: list[RunEvent] = field(default_factory=list)  # what no row holds yet, the final event last
 
 

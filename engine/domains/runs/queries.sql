@@ -123,6 +123,31 @@ ON CONFLICT DO NOTHING;
 INSERT INTO role_versions (version, role_code, definition) VALUES (:version, :role_code, :definition::jsonb)
 ON CONFLICT DO NOTHING;
 
+-- name: forget_checkpoints
+-- Deletes every step that runs have kept.
+WITH steps AS (DELETE FROM checkpoints WHERE run_id = ANY(:run_ids::uuid[])),
+     blobs AS (DELETE FROM checkpoint_blobs WHERE run_id = ANY(:run_ids::uuid[]))
+DELETE FROM checkpoint_writes WHERE run_id = ANY(:run_ids::uuid[]);
+
+-- name: forget_old_checkpoints
+-- Deletes steps that a late worker has written after its run's end; a run that may still go on keeps its own.
+WITH old AS (
+    SELECT DISTINCT kept.org_id, kept.run_id
+      FROM (SELECT org_id, run_id, at FROM checkpoints
+            UNION ALL SELECT org_id, run_id, at FROM checkpoint_blobs
+            UNION ALL SELECT org_id, run_id, at FROM checkpoint_writes) AS kept
+      JOIN runs ON runs.org_id = kept.org_id AND runs.id = kept.run_id
+     WHERE kept.at < now() - :keep_hours::int * interval '1 hour' AND runs.status NOT IN ('queued', 'running')
+     LIMIT 1000
+), steps AS (
+    DELETE FROM checkpoints WHERE (org_id, run_id) IN (SELECT org_id, run_id FROM old)
+), blobs AS (
+    DELETE FROM checkpoint_blobs WHERE (org_id, run_id) IN (SELECT org_id, run_id FROM old)
+), writes AS (
+    DELETE FROM checkpoint_writes WHERE (org_id, run_id) IN (SELECT org_id, run_id FROM old)
+)
+SELECT count(*)::int AS runs FROM old;
+
 -- name: forget_old_run_events
 -- Deletes a batch of run events that nobody may resume from any more.
 DELETE FROM run_events

@@ -135,6 +135,17 @@ async def keep_role_version(
     await tx.run(SQL.keep_role_version, version=version, role_code=role_code, definition=definition)
 
 
+async def forget_checkpoints(tx: Transaction, *, run_ids: list[UUID]) -> None:
+    """Delete the steps that runs have kept."""
+    await tx.run(SQL.forget_checkpoints, run_ids=run_ids)
+
+
+async def forget_old_checkpoints(tx: Transaction, *, keep_hours: int) -> int:
+    """Delete steps of a batch of ended runs of any organization; return of how many runs."""
+    count: int = (await tx.one(SQL.forget_old_checkpoints, keep_hours=keep_hours))["runs"]
+    return count
+
+
 async def forget_old_events(tx: Transaction, *, keep_hours: int) -> int:
     """Delete a batch of old run events of any organization; return how many."""
     return await tx.run(SQL.forget_old_run_events, keep_hours=keep_hours)

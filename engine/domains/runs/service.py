@@ -91,7 +91,8 @@ async def cancel(tx: Transaction, actor: Actor, *, run_id: UUID) -> Run:
         # No worker has it, so nobody else writes the last event of this fence.
         last = RunEvent((fence << FENCE_SHIFT) | ((1 << FENCE_SHIFT) - 1), "run.cancelled", {})
         await repository.insert_events(tx, [(run_id, [last])])
-        _announce(tx, "run.cancelled", run.chat_id, run.id, run.role_code, run.answer_id)
+        await repository.forget_checkpoints(tx, run_ids=[run_id])
+        _announce(tx, "run.cancelled", run.chat_id, run.id, run.role_code, run.answer_id, seq=last.id)
         tx.after_commit(RunHeard(_org(tx), run.chat_id, run.id, run.answer_id, [last]))
     else:
         tx.after_commit(CancelRequested(run_id))
@@ -132,7 +133,8 @@ async def cancel_requests(tx: Transaction, *, worker: str) -> list[UUID]:
 def announce_start(tx: Transaction, claim: Claim) -> None:
     """Tell the chat that a role is at work, or that another worker has begun its answer anew."""
     kind = "run.restarted" if claim.is_takeover else "run.started"
-    _announce(tx, kind, claim.chat_id, claim.id, claim.role_code, claim.answer_id)
+    first = claim.fence << FENCE_SHIFT  # What has a lesser seq was said by somebody before.
+    _announce(tx, kind, claim.chat_id, claim.id, claim.role_code, claim.answer_id, seq=first)
 
 
 def announce_step(tx: Transaction, claim: Claim, step: dict[str, Any]) -> None:
@@ -187,9 +189,16 @@ async def finish(tx: Transaction, outcomes: list[Outcome]) -> set[UUID]:
         tx.announce(message.chat_id, "message.created", data, live=Answered(message, approvers[message.id]))
     await usage.record_calls(tx, [call for outcome in done for call in outcome.calls])
     await repository.insert_events(tx, [(outcome.claim.id, outcome.unwritten) for outcome in done])
+    if kept := [outcome.claim.id for outcome in done if outcome.has_checkpoints]:
+        await repository.forget_checkpoints(tx, run_ids=kept)
     for outcome in done:
         _announce_end(tx, outcome)
     return accepted
+
+
+async def forget_old_checkpoints(tx: Transaction, *, keep_hours: int) -> int:
+    """Delete what late workers kept of steps of runs that had ended; return of how many runs."""
+    return await repository.forget_old_checkpoints(tx, keep_hours=keep_hours)
 
 
 async def forget_old_events(tx: Transaction, *, keep_hours: int) -> int:
@@ -199,11 +208,11 @@ async def forget_old_events(tx: Transaction, *, keep_hours: int) -> int:
 
 def _announce_end(tx: Transaction, outcome: Outcome) -> None:
     claim = outcome.claim
-    details: dict[str, Any] = {}
+    details: dict[str, Any] = {"seq": outcome.unwritten[-1].id}
     if outcome.status == "failed":
-        details = {"code": outcome.error_code, "detail": outcome.error_detail}
+        details |= {"code": outcome.error_code, "detail": outcome.error_detail}
     elif outcome.limit_hit:
-        details = {"limit": outcome.limit_hit}
+        details["limit"] = outcome.limit_hit
     _announce(
         tx, f"run.{outcome.status}", claim.chat_id, claim.id, claim.role_code, claim.answer_id, **details
     )
@@ -211,8 +220,9 @@ def _announce_end(tx: Transaction, outcome: Outcome) -> None:
 
 
 def _announce(
-    tx: Transaction, kind: str, chat_id: UUID, run_id: UUID, role: str, answer_id: UUID, **details: Any
+    tx: Transaction, kind: str, chat_id: UUID, run_id: UUID, role: str, answer_id: UUID, /, **details: Any
 ) -> None:
+    # Positional, because a step has a kind and a role of its own.
     data = {"run_id": run_id, "chat_id": chat_id, "role": role, "message_id": answer_id, **details}
     tx.announce(chat_id, kind, data)
 
