@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from hypothesis import settings
 
 from engine.core.database import MIGRATIONS, Database
 from engine.core.embedded import EmbeddedPostgres
@@ -15,6 +16,10 @@ from engine.core.feed import Feed
 from engine.core.migrations import migrate, read_migrations
 
 TEMPLATE = "rugpt"
+
+# A busy machine is no bug: no example of a property test has a deadline.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,17 @@
-"""Makers of organizations and people, through the doors that production uses."""
+"""Makers of organizations, people, chats and drafts, through the doors that production uses."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
 from uuid import UUID, uuid4
 
 from engine.core.database import Database
-from engine.domains import organizations, sessions, users
+from engine.core.events import Bus
+from engine.domains import approvals, chats, organizations, runs, sessions, users
+from engine.domains.chats import ChatKind
+from engine.domains.runs import FENCE_SHIFT, Claim, Outcome, Run, RunEvent
 from engine.domains.users import Actor, Passwords, User, UserRole
+from tests.unit.scripted_model import SHIPPED
 
 SECRET = b"a secret of the tests, not of anybody"
 PASSWORD = "correct horse battery"
@@ -112,3 +117,80 @@ class World:
     async def headers(self, person: Person) -> dict[str, str]:
         """Return what a client of a signed-in person sends with every request."""
         return {"Authorization": f"Bearer {(await self.sign_in(person)).access_token}"}
+
+    async def chat(
+        self, owner: Person, *members: Person, kind: ChatKind = "group", roles: Iterable[str] = ()
+    ) -> UUID:
+        """Open a chat of some people; `roles` limits who may be called in it."""
+        async with self.database.as_organization(owner.org_id) as tx:
+            opened = await chats.create_chat(
+                tx,
+                owner.actor,
+                title="Кадры",
+                kind=kind,
+                members=[member.id for member in members],
+                roles=roles,
+                known_roles=SHIPPED,
+            )
+        return opened.id
+
+    async def post(
+        self, person: Person, chat_id: UUID, content: str, *, client_message_id: str | None = None
+    ) -> chats.Posted:
+        """Let a person say something in a chat."""
+        async with self.database.as_organization(person.org_id) as tx:
+            return await chats.post_message(
+                tx,
+                person.actor,
+                chat_id=chat_id,
+                content=content,
+                known_roles=SHIPPED,
+                client_message_id=client_message_id,
+            )
+
+    async def ask(self, person: Person, chat_id: UUID, content: str = "@@lawyer, можно ли?") -> Run:
+        """Let a person call one role in a chat; its run waits for a worker."""
+        (run,) = runs.among((await self.post(person, chat_id, content)).reactions)
+        return run
+
+    async def claim(self, *, worker: str = "w1", count: int = 64, lease_seconds: float = 60) -> list[Claim]:
+        """Take the runs that wait, as a worker does."""
+        async with self.database.across_organizations(reason="a test's worker") as tx:
+            return await runs.claim(tx, worker=worker, count=count, lease_seconds=lease_seconds)
+
+    async def finish(self, *outcomes: Outcome) -> set[UUID]:
+        """End attempts of one organization, as a worker does."""
+        async with self.database.as_organization(outcomes[0].claim.org_id) as tx:
+            return await runs.finish(tx, list(outcomes))
+
+    async def draft(
+        self,
+        asker: Person,
+        chat_id: UUID,
+        text: str = "Можно, но не сразу.",
+        *,
+        approvers: Iterable[str] = ("asker", "admins"),
+    ) -> UUID:
+        """Let a role answer a person; return the id of the message that waits for a signature."""
+        run = await self.ask(asker, chat_id)
+        (claim,) = [claim for claim in await self.claim() if claim.id == run.id]
+        await self.finish(completed(claim, text, approvers=list(approvers)))
+        return run.answer_id
+
+
+def introduce(bus: Bus) -> None:
+    """Let the rooms react to one another as they do in a running engine."""
+    bus.on(chats.MessagePosted, runs.queue_for_message)
+    bus.on(runs.AnswersPosted, approvals.open_drafts)
+
+
+def completed(claim: Claim, text: str = "Можно.", *, approvers: list[str] | None = None) -> Outcome:
+    """Say how an attempt ends that has an answer; `approvers` None: nobody has to sign it."""
+    last = RunEvent((claim.fence << FENCE_SHIFT) + 1, "run.completed", {"message_id": str(claim.answer_id)})
+    return Outcome(claim, "completed", text, approvers=approvers, model="scripted:scripted", unwritten=[last])
+
+
+def failed(claim: Claim, code: str = "model_unavailable") -> Outcome:
+    """Say how an attempt ends that has no answer."""
+    last = RunEvent((claim.fence << FENCE_SHIFT) + 1, "run.failed", {"code": code, "detail": ""})
+    return Outcome(claim, "failed", error_code=code, error_detail="", unwritten=[last])

@@ -20,12 +20,14 @@ from engine.core.logging import log
 from engine.domains import approvals, chats
 from engine.domains.approvals import DraftDecided
 from engine.domains.chats import Message
-from engine.domains.runs import Answered, RunHeard
+from engine.domains.runs import Answered, RunEvent, RunHeard
 
 RECHECK_SECONDS = 1.0
 PAGE = 1_000
 FORGET_LOG_SECONDS = 60.0  # Whoever comes back sooner need not ask where the log's end is.
 MOST_WAITING = 4_000  # events that a reader may be behind before it has to come back and resume
+MOST_FLOORS = 10_000
+STARTS = ("run.started", "run.restarted")
 ENDS = ("run.completed", "run.failed", "run.cancelled")
 
 
@@ -86,6 +88,10 @@ class Subscription:
         while not self._waiting and self.is_open:
             self._wake.clear()
             await self._wake.wait()
+        return self.take()
+
+    def take(self) -> list[Event]:
+        """Return all that waits, without waiting for more."""
         events = list(self._waiting)
         self._waiting.clear()
         return events
@@ -133,6 +139,8 @@ class Hub:
         self._all: set[Subscription] = set()
         self._runs: dict[UUID, LiveRun] = {}
         self._runs_by_chat: dict[UUID, set[UUID]] = defaultdict(set)
+        # By run: words up to here are of an attempt that is over, though its worker may still talk.
+        self._floors: dict[UUID, int] = {}
         self._recheck: asyncio.Task[None] | None = None
         database.feed.on(Announced, self._announced)
         database.feed.on(RunHeard, self._run_heard)
@@ -217,16 +225,48 @@ class Hub:
             self._catch_up_soon(log_tail)
 
     def _tell(self, no: int, announcement: Announcement) -> None:
-        if announcement.kind in ENDS:
-            self._forget_run(UUID(str(announcement.data["run_id"])))
-        readers = self._by_channel.get(announcement.channel)
-        if not readers:
-            return
-        data = _payload(announcement)
-        event = Event(no, announcement.kind, data, encode(announcement.kind, data, no))
-        for subscription in list(readers):
+        if announcement.channel in self._by_channel:
+            data = _payload(announcement)
+            event = Event(no, announcement.kind, data, encode(announcement.kind, data, no))
+            self._push(event, announcement)
+        else:
+            self._turn_run(announcement)
+
+    def _push(self, event: Event, announcement: Announcement) -> None:
+        early = self._turn_run(announcement)
+        for subscription in list(self._by_channel.get(announcement.channel, ())):
             subscription.push(event)
+            if early is not None:
+                subscription.push(early)
             self._follow_membership(subscription, announcement)
+
+    def _turn_run(self, announcement: Announcement) -> Event | None:
+        """Learn that a run has begun, begun anew or ended.
+
+        Returns its words so far when they were heard before its start was: a reader forgets them at
+        the start, and needs them again.
+        """
+        kind, data = announcement.kind, announcement.data
+        if kind not in STARTS and kind not in ENDS:
+            return None
+        run_id, seq = UUID(str(data["run_id"])), data["seq"]
+        run = self._runs.get(run_id)
+        if kind in ENDS:
+            self._forget_run(run_id)
+            self._set_floor(run_id, seq)
+        elif run is not None and run.last_id > seq:
+            return run.snapshot()
+        else:
+            self._set_floor(run_id, seq - 1)
+            if run is not None:
+                run.said.clear()
+                run.last_id = max(run.last_id, seq - 1)
+        return None
+
+    def _set_floor(self, run_id: UUID, seq: int) -> None:
+        self._floors[run_id] = max(seq, self._floors.pop(run_id, -1))
+        if len(self._floors) > MOST_FLOORS:
+            del self._floors[next(iter(self._floors))]
 
     def _follow_membership(self, subscription: Subscription, announcement: Announcement) -> None:
         kind = announcement.kind
@@ -271,35 +311,37 @@ class Hub:
                 continue  # Heard by the feed while the rows were read.
             log_tail.last_no = event.no
             log_tail.early.pop(event.no, None)
-            if event.kind in ENDS:
-                self._forget_run(UUID(str(event.data["run_id"])))
-            for subscription in list(self._by_channel.get(announcement.channel, ())):
-                subscription.push(event)
-                self._follow_membership(subscription, announcement)
+            self._push(event, announcement)
         return len(missed)
 
     # Words.
 
     def _run_heard(self, heard: RunHeard) -> None:
+        floor = self._floors.get(heard.run_id, -1)
+        for item in heard.events:
+            for subscription in self._by_run.get(heard.run_id, ()):
+                subscription.push(Event(item.id, item.kind, item.data, encode(item.kind, item.data, item.id)))
+            if item.id > floor:
+                self._hear(heard, item)
+
+    def _hear(self, heard: RunHeard, item: RunEvent) -> None:
         run = self._runs.get(heard.run_id)
         if run is None:
             run = self._runs[heard.run_id] = LiveRun(
                 heard.org_id, heard.chat_id, heard.run_id, heard.answer_id
             )
             self._runs_by_chat[heard.chat_id].add(heard.run_id)
-        for item in heard.events:
-            if item.id <= run.last_id:
-                continue
-            run.last_id = item.id
-            for subscription in self._by_run.get(heard.run_id, ()):
-                subscription.push(Event(item.id, item.kind, item.data, encode(item.kind, item.data, item.id)))
-            if item.kind == "run.delta":
-                run.said.append(item.data["text"])
-                self._tell_words(run, item.data["text"])
-            elif item.kind in ("run.started", "run.restarted"):
-                run.said.clear()
-            elif item.kind in ENDS:
-                self._forget_run(run.run_id)
+        if item.id <= run.last_id:
+            return
+        run.last_id = item.id
+        if item.kind == "run.delta":
+            run.said.append(item.data["text"])
+            self._tell_words(run, item.data["text"])
+        elif item.kind in STARTS:
+            run.said.clear()
+        elif item.kind in ENDS:
+            self._forget_run(run.run_id)
+            self._set_floor(run.run_id, item.id)
 
     def _forget_run(self, run_id: UUID) -> None:
         run = self._runs.pop(run_id, None)

@@ -7,12 +7,14 @@ from uuid import UUID
 
 from fastapi import APIRouter, Header
 from sse_starlette import EventSourceResponse, ServerSentEvent
-from sse_starlette.sse import AppStatus
+from sse_starlette.sse import AppStatus, SendTimeoutError
+from starlette.types import Message, Receive, Scope, Send
 
 from engine.api.caller import Authenticated, Caller
-from engine.api.live import ENDS, PAGE, Event, Hub, Subscription, encode, read_events, unnumbered
+from engine.api.live import ENDS, PAGE, STARTS, Event, Hub, Subscription, encode, read_events, unnumbered
 from engine.core.database import oldest_event_no
 from engine.core.errors import Invalid
+from engine.core.logging import log
 from engine.domains import chats, runs
 from engine.domains.runs import FENCE_SHIFT, Run, RunEvent
 
@@ -73,9 +75,26 @@ async def follow_run(
     return respond(_run_events(caller, subscription, run, -1 if after is None else after))
 
 
+class EventStream(EventSourceResponse):
+    """The library's stream, with a cheaper clock: its own took longer than what it times."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        except SendTimeoutError:
+            log.info("reader_dropped", seconds=self.send_timeout)  # It stood still; that is no bug of ours.
+
+    async def _send_with_timeout(self, send: Send, message: Message) -> None:
+        try:
+            async with asyncio.timeout(self.send_timeout):
+                await send(message)
+        except TimeoutError:
+            raise SendTimeoutError from None
+
+
 def respond(events: AsyncIterator[bytes]) -> EventSourceResponse:
     """Send encoded events, with a heartbeat, and without patience for readers that stand still."""
-    return EventSourceResponse(
+    return EventStream(
         events,
         ping=HEARTBEAT_SECONDS,
         send_timeout=SEND_SECONDS,
@@ -91,13 +110,13 @@ async def words_so_far(caller: Caller, hub: Hub, chat_ids: Iterable[UUID]) -> li
     async with caller.transaction() as tx:
         active = await runs.active_runs(tx, chat_ids)
         here = hub.snapshots(chat_ids)
-        elsewhere = [run for run in active if run.id not in here]
-        rows = [
-            await _snapshot_from_rows(await runs.events_after(tx, run_id=run.id, after=-1), run)
-            for run in elsewhere
-        ]
+        elsewhere = {
+            run.id: await _snapshot_from_rows(await runs.events_after(tx, run_id=run.id, after=-1), run)
+            for run in active
+            if run.id not in here
+        }
     # Taken again after the wait: what was said meanwhile belongs to the snapshot, or follows it.
-    return [*hub.snapshots(chat_ids).values(), *rows]
+    return list({**elsewhere, **hub.snapshots(chat_ids)}.values())
 
 
 def _subscription(caller: Caller, channels: Iterable[UUID]) -> Subscription:
@@ -131,23 +150,47 @@ async def _channel_events(
             else [one for one in subscription.channels if one != subscription.user_id]
         )
         seen: dict[UUID, int] = {}
-        for snapshot in await words_so_far(caller, hub, chat_ids):
-            seen[snapshot.data["run_id"]] = snapshot.seq
-            yield snapshot.encoded
+        snapshots = await words_so_far(caller, hub, chat_ids)
+        for event in _until_now(subscription, snapshots, sent):
+            sent = event.no or sent
+            if event.kind == "run.snapshot":
+                seen[event.data["run_id"]] = event.seq
+            if _concerns(event, only_chat):
+                yield event.encoded
         while events := await subscription.next():
-            fresh = []
-            for event in events:
-                if event.no is not None and event.no <= sent:
-                    continue
-                if event.kind == "run.delta" and event.seq <= seen.get(event.data["run_id"], -1):
-                    continue
-                sent = event.no or sent
-                if _concerns(event, only_chat):
-                    fresh.append(event.encoded)
-            if fresh:
-                yield b"".join(fresh)
+            fresh = [event for event in events if _is_news(event, sent, seen)]
+            sent = max((event.no for event in fresh if event.no is not None), default=sent)
+            told = b"".join(event.encoded for event in fresh if _concerns(event, only_chat))
+            if told:
+                yield told
     finally:
         hub.leave(subscription)
+
+
+def _is_news(event: Event, sent: int, seen: dict[UUID, int]) -> bool:
+    """Whether a reader does not know it yet, from the log or from a snapshot."""
+    if event.no is not None:
+        return event.no > sent
+    return event.kind != "run.delta" or event.seq > seen.get(event.data["run_id"], -1)
+
+
+def _until_now(subscription: Subscription, snapshots: list[Event], sent: int) -> list[Event]:
+    """Return what waits without its words, and then the snapshots, which were taken after it.
+
+    Told the other way round, a run's start would make the reader forget the words of the snapshot.
+    """
+    waiting = [
+        event
+        for event in subscription.take()
+        if event.kind not in ("run.delta", "run.snapshot") and (event.no is None or event.no > sent)
+    ]
+    # A snapshot that was read from rows may be of a run that has begun anew, or ended, since.
+    turned = {
+        str(event.data["run_id"]): event.data["seq"] for event in waiting if event.kind in (*STARTS, *ENDS)
+    }
+    current = [one for one in snapshots if one.seq >= turned.get(str(one.data["run_id"]), -1)]
+    farewell = [event for event in waiting if event.no is None]
+    return [*(event for event in waiting if event.no is not None), *current, *farewell]
 
 
 async def _missed(caller: Caller, subscription: Subscription, after: int) -> AsyncIterator[Event]:
@@ -222,18 +265,23 @@ async def _without_gaps(subscription: Subscription, sent: int) -> AsyncIterator[
                 events = await subscription.next()
         except TimeoutError:
             return
+        has_gap = False
         for event in events:
             if event.no is None:
-                return
-            if event.no <= sent:
-                continue
-            starts_anew = event.no >> FENCE_SHIFT > max(sent, 0) >> FENCE_SHIFT and not event.no & (
-                (1 << FENCE_SHIFT) - 1
-            )
-            if event.no != sent + 1 and not starts_anew:
-                return
-            sent = event.no
-            yield event
+                yield event  # A farewell, and the last one.
+            elif event.no > sent and not has_gap:
+                has_gap = not _follows(event.no, sent)
+                if not has_gap:
+                    sent = event.no
+                    yield event
+        if has_gap:
+            return
+
+
+def _follows(no: int, sent: int) -> bool:
+    """Whether a run's event is the next one, or the first one of a later attempt."""
+    starts_anew = no >> FENCE_SHIFT > max(sent, 0) >> FENCE_SHIFT and not no & ((1 << FENCE_SHIFT) - 1)
+    return no == sent + 1 or starts_anew
 
 
 async def _rest(subscription: Subscription) -> AsyncIterator[Event]:

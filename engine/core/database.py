@@ -24,9 +24,8 @@ ACROSS_ROLE = (
 )
 ACQUIRE_SECONDS = 10
 # What a database that restarts, or does not answer in time, does to those who wait for it.
-AWAY = (
+_AWAY = (
     OSError,  # TimeoutError among them
-    asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.TooManyConnectionsError,
@@ -187,8 +186,10 @@ class Database:
             await connection.execute("COMMIT")
             for item in heard:
                 self.feed.send(item)
-        except AWAY as away:
-            raise DatabaseAway from away
+        except Exception as error:
+            if _is_away(error):
+                raise DatabaseAway from error
+            raise
         finally:
             await self._pool.release(connection)
 
@@ -201,18 +202,26 @@ class Database:
         for _ in range(self._pool.get_max_size() + 1):
             try:
                 connection = await self._pool.acquire(timeout=ACQUIRE_SECONDS)
-            except AWAY as away:
-                raise DatabaseAway from away
+            except Exception as error:
+                if _is_away(error):
+                    raise DatabaseAway from error
+                raise
             try:
                 await connection.execute(begin)
             except BaseException as failure:
                 # The pool rolls back whatever a cancelled caller leaves open.
                 await self._pool.release(connection)
-                if not isinstance(failure, AWAY):
+                if not _is_away(failure):
                     raise
             else:
                 return connection
         raise DatabaseAway
+
+
+def _is_away(error: BaseException) -> bool:
+    """Whether the database is to blame; a closed connection has the same class as our own mistakes."""
+    closed = type(error) is asyncpg.InterfaceError and "clos" in str(error)
+    return closed or isinstance(error, _AWAY)
 
 
 async def _keep_session(connection: Any) -> None:

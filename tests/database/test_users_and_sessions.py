@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from engine.core.database import Database
+from engine.core.database import Database, DatabaseAway
 from engine.core.events import Bus
 from engine.core.feed import Feed
 from engine.domains import organizations, sessions, users
@@ -246,5 +246,5 @@ async def test_a_blind_guard_without_a_database_lets_nobody_in(world: World, dat
     guard = sessions.SessionGuard(database, lifetime_seconds=ACCESS_SECONDS)
     await database.close()
 
-    with pytest.raises(asyncpg.InterfaceError):
+    with pytest.raises(DatabaseAway):
         await guard.check(org_id=signed_in.organization.id, session_id=signed_in.session_id)

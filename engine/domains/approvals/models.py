@@ -18,6 +18,8 @@ class Verdict(StrEnum):
     REJECT = "reject"
 
 
+# What a role's file says instead of a name; somebody may be called so, and is no approver by that.
+POLICY_WORDS = frozenset({"asker", "members", "admins"})
 DraftStatus = Literal["draft", "approved", "edited", "rejected", "expired", "superseded"]
 
 AFTER: dict[Verdict, DraftStatus] = {
@@ -51,8 +53,12 @@ class Draft:
             ("asker" in self.approvers and actor.user_id == self.asker_id)
             or ("admins" in self.approvers and actor.is_admin)
             or ("members" in self.approvers and is_member)
-            or (username is not None and username in self.approvers)
+            or (username is not None and self._names(username))
         )
+
+    def _names(self, username: str) -> bool:
+        name = username.casefold()
+        return name not in POLICY_WORDS and name in {approver.casefold() for approver in self.approvers}
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ SELECT message_id, chat_id, run_id, role_code, asker_id, approvers, status, open
 
 -- name: drafts_for_signer
 -- The drafts that a person may sign, newest first: as who asked, as an administrator, as a member, by name.
+-- Somebody may be called as one of a policy's words, and is not named by that.
 SELECT message_id, chat_id, run_id, role_code, asker_id, approvers, status, opened_at, decided_at, decided_by,
        comment, original, edited
   FROM drafts
@@ -31,7 +32,8 @@ SELECT message_id, chat_id, run_id, role_code, asker_id, approvers, status, open
    AND (('asker' = ANY(approvers) AND asker_id = :user_id)
         OR ('admins' = ANY(approvers) AND :is_admin::boolean)
         OR ('members' = ANY(approvers) AND chat_id = ANY(:chat_ids::uuid[]))
-        OR :username::text = ANY(approvers))
+        OR (lower(:username::text) NOT IN ('asker', 'admins', 'members')
+            AND EXISTS (SELECT FROM unnest(approvers) AS approver WHERE lower(approver) = lower(:username::text))))
    AND (:before_at::timestamptz IS NULL
         OR (opened_at, message_id) < (:before_at::timestamptz, :before_id::uuid))
  ORDER BY opened_at DESC, message_id DESC

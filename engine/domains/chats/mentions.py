@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 # Code and addresses are not speech: what looks like a mention in them calls nobody.
+# A scheme has an end: without one, each word of a long text would look for its "://" through all the others.
 _NOT_SPEECH = re.compile(
-    r"```.*?(?:```|\Z)|`[^`\n]*`|(?:\b[a-z][a-z0-9+.-]*://|\bwww\.)\S+", re.DOTALL | re.IGNORECASE
+    r"```.*?(?:```|\Z)|``(?!`)[^\n]*?``|`[^`\n]*`|(?:\b[a-z][a-z0-9+.-]{0,30}://|\bwww\.)\S+",
+    re.DOTALL | re.IGNORECASE,
 )
-_MENTION = re.compile(r"(?<![\w@\\/.+-])(@@?)(\w(?:[\w.-]*\w)?)(?!@)")
+# The name is taken whole or not at all: of "@ann@example.com" no "an" may be left.
+_MENTION = re.compile(r"(?<![\w@\\/.+-])(@@?)((?>\w(?:[\w.-]*\w)?))(?!@)")
 _SEPARATOR = re.compile(r"[.\-_]+")
 
 
