@@ -1,0 +1,113 @@
+"""`rugpt serve`: the engine and its API in one process."""
+
+import asyncio
+import signal
+import socket
+import sys
+
+from engine.bootstrap import Engine, open_engine
+from engine.core.errors import Unavailable
+from engine.core.logging import log
+from engine.core.settings import Settings
+from engine.domains.organizations import RegistrationClosed
+
+SHUTDOWN_SECONDS = 3
+DEFAULT_ADDRESS = "http://127.0.0.1:8100"
+LOOK_SECONDS = 0.5
+
+
+class AddressTaken(Unavailable):
+    """Something else listens where the engine should, or the address is not this machine's."""
+
+    code = "address_taken"
+
+
+async def serve_until_stopped(settings: Settings, *, tiny: bool) -> None:
+    """Serve until SIGTERM or SIGINT; streams are then told to reconnect and running work is handed back."""
+    import uvicorn
+
+    from engine.api.app import create_app
+
+    listener = _bind(settings.host, settings.port)  # First: a port that is taken is told at once.
+    async with open_engine(settings, tiny=tiny) as engine:
+        api = create_app(engine)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                api,
+                host=settings.host,
+                port=settings.port,
+                loop="none",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                forwarded_allow_ips=settings.trusted_proxies,
+                timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+                timeout_keep_alive=75,
+                h11_max_incomplete_event_size=64 * 1024,
+            )
+        )
+
+        def leave() -> None:
+            # Streams would keep the server waiting: their readers are told to come back.
+            server.force_exit = server.should_exit
+            server.should_exit = True
+            api.state.hub.say_goodbye()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, leave)
+        address, port = listener.getsockname()[:2]
+        address = f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
+        log.info("listening", address=address, data=str(settings.data_dir))
+        banner = asyncio.create_task(_tell_a_person(engine, address)) if sys.stdout.isatty() else None
+        await server._serve([listener])  # Not serve(): it would take the signals away from us.
+        if banner is not None:
+            banner.cancel()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise AddressTaken(f"Cannot listen on {host}, port {port}: {error.strerror}.") from error
+    return listener
+
+
+async def _tell_a_person(engine: Engine, address: str) -> None:
+    """Print where the engine is and what to do next, then how its model comes along."""
+    print("\n".join(["", *await _welcome(engine, address), ""]), flush=True)
+    said = ""
+    while not (state := engine.model_state())["ready"]:
+        # A fetch shows its own progress bar; only what keeps the model away is told here.
+        detail = str(state["detail"])
+        if detail != said and " " in detail and not detail.startswith(("looking", "fetching", "not started")):
+            print(f"  Model: {detail}", flush=True)
+            said = detail
+        await asyncio.sleep(LOOK_SECONDS)
+    print(f"  Model: {state['provider']}:{state['name']} is ready.\n", flush=True)
+
+
+async def _welcome(engine: Engine, address: str) -> list[str]:
+    is_new = True
+    try:
+        await engine.registration.check()
+    except RegistrationClosed:
+        is_new = False
+    data = engine.settings.data_dir
+    seed = "scripts/rugpt seed" + ("" if str(data) == "data" else f" --data {data}")
+    chat = "scripts/rugpt chat" + ("" if address == DEFAULT_ADDRESS else f" --url {address}")
+    first = [f"  {seed:<40} makes a demo organization with people to sign in as"] if is_new else []
+    return [
+        f"  RuGPT Engine listens on {address}",
+        f"  Data lies in {data.resolve()}",
+        f"  Model: {engine.model_state().get('reason') or 'being looked for …'}",
+        "",
+        "  Next, in a second terminal:",
+        *first,
+        f"  {chat:<40} opens a chat; there, write @@lawyer and a question",
+        "",
+        "  Ctrl-C stops the engine.",
+    ]
