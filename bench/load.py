@@ -178,16 +178,18 @@ async def wave(target: Target, *, turns: int, spread_seconds: float, warm_up: in
     return await _timed(result, [chat(number) for number in range(len(target.requests))])
 
 
-async def rush(target: Target, *, users: int, seconds: float) -> Result:
+async def rush(
+    target: Target, *, users: int, seconds: float, clock: Callable[[], float] = time.perf_counter
+) -> Result:
     """Let users ask without a pause until the time is up, each going round its share of the chats."""
     result = Result()
-    until = time.perf_counter() + seconds
+    until = clock() + seconds
 
     async def user(number: int) -> None:
         connection = Connection(target.port)
         mine = range(number, len(target.requests), users)
         turn = 0
-        while time.perf_counter() < until:
+        while clock() < until:
             if not await _ask(target, connection, mine[turn % len(mine)], result, counts=True):
                 break
             turn += 1

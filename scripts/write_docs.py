@@ -1,4 +1,4 @@
-"""Write what is made from the code: the pages of settings and of refusals, and the API's description."""
+"""Write what is made from the code: pages of settings and refusals, the API's description, the schema."""
 
 import ast
 import json
@@ -18,6 +18,7 @@ from engine.core.database import Database
 from engine.core.events import Bus
 from engine.core.feed import Feed
 from engine.core.settings import Settings
+from scripts.schema_dump import schema_page
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTE = "<!-- Written by scripts/docs: change the code, not this page. -->"
@@ -203,6 +204,6 @@ def _values(annotation: Any, limits: list[Any]) -> str:
 
 
 if __name__ == "__main__":
-    for page_name, text in pages().items():
+    for page_name, text in {**pages(), "migrations/schema.sql": schema_page()}.items():
         (ROOT / page_name).write_text(text, encoding="utf-8")
         print(f"written: {page_name}", file=sys.stderr)

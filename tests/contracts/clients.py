@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import pytest
+
 from engine.adapters.models import langchain
 from engine.adapters.models.ollama import OllamaModel
 from engine.adapters.models.openai import OpenAIModel
@@ -64,6 +66,8 @@ OLLAMA_LANGCHAIN = Client(
 )
 NATIVE = [OPENAI_NATIVE, OLLAMA_NATIVE]
 ALL = [*NATIVE, OPENAI_LANGCHAIN, OLLAMA_LANGCHAIN]
+every_client = pytest.mark.parametrize("client", ALL, ids=lambda client: client.name)
+native_clients = pytest.mark.parametrize("client", NATIVE, ids=lambda client: client.name)
 
 
 async def answer_of(model: ChatModel, request: ModelRequest = ASK) -> tuple[str, ModelEnd]:

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,9 @@ from engine.adapters.models.langchain import LangChainModel
 from engine.core.errors import Invalid
 from engine.core.settings import Settings
 
-from .fake_models import MODEL, FakeModels, serving
+from .fake_models import MODEL, FakeModels
 
 NOWHERE = "http://127.0.0.1:9"
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[FakeModels]:
-    async with serving(FakeModels()) as server:
-        yield server
 
 
 def settings(**values: Any) -> Settings:
@@ -45,10 +38,15 @@ async def test_what_is_configured_is_chosen(wanted: str, provider: str, name: st
     await choice.model.close()
 
 
-@pytest.mark.parametrize("wanted", ["gpt-x", "claude:opus", "ollama:", "openai", "embedded:gpt-x", ":"])
-async def test_what_cannot_be_is_refused_with_what_can(wanted: str) -> None:
+@pytest.mark.parametrize("wanted", ["gpt-x", "claude:opus", "ollama:", "openai", ":"])
+def test_what_names_no_model_is_no_setting(wanted: str) -> None:
+    with pytest.raises(ValueError, match="provider:name"):
+        settings(model=wanted)
+
+
+async def test_an_unknown_embedded_model_is_refused_with_those_there_are() -> None:
     with pytest.raises(Invalid) as caught:
-        await choose_model(settings(model=wanted), start=False)
+        await choose_model(settings(model="embedded:gpt-x"), start=False)
 
     assert "smollm2-135m" in caught.value.message
 

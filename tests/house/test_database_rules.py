@@ -8,10 +8,11 @@ import pytest
 
 from engine.core.database import ACROSS_ROLE, APPLICATION_ROLE
 from engine.core.sql import Statement, parse
-from tests.house.tree import files, place
+from scripts.schema_dump import schema_of
+from tests.house.tree import ROOT, files, place
 
 # Tables that hold nothing of any organization.
-COMMON_TABLES = {"schema_migrations", "role_versions"}
+COMMON_TABLES = {"schema_migrations", "role_versions", "checkpoint_migrations"}
 # Tables whose rows nobody may rewrite, whatever the code asks for.
 APPEND_ONLY = {"audit_log", "events", "run_events", "tool_calls", "model_calls", "role_versions"}
 
@@ -22,6 +23,12 @@ async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     opened = await asyncpg.connect(database_url)
     yield opened
     await opened.close()
+
+
+def test_replaying_all_migrations_gives_the_schema_that_people_read(database_url: str) -> None:
+    assert (ROOT / "migrations" / "schema.sql").read_text("utf-8") == schema_of(database_url), (
+        "run scripts/docs"
+    )
 
 
 async def test_every_table_belongs_to_an_organization_or_to_nobody(connection: asyncpg.Connection) -> None:

@@ -3,9 +3,11 @@
 import ast
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import engine
 from engine.core.migrations import read_migrations
 from engine.core.sql import parse
 from tests.house.tree import ROOT, SOURCE, files, in_folders, parsed, place, python_files
@@ -137,6 +139,14 @@ def test_migrations_are_named_by_when_they_may_run_and_say_why() -> None:
     assert numbers == [f"{number:04}" for number in range(1, len(migrations) + 1)]
     assert all(re.fullmatch(r"\d{4}_(pre|post)_[a-z0-9_]+\.sql", migration.name) for migration in migrations)
     assert all(migration.sql.startswith("-- ") for migration in migrations)
+
+
+def test_the_version_is_said_once_more_in_the_code() -> None:
+    """The repository is not installed as a package, so nothing else could tell it to the running engine."""
+    assert (
+        engine.__version__
+        == tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    )
 
 
 def test_scripts_can_be_started_and_parsed() -> None:

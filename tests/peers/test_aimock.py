@@ -5,7 +5,6 @@ aimock comes from npm, so this belongs to the second stage of the tests: it need
 
 import asyncio
 import json
-import shutil
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -28,39 +27,28 @@ from engine.domains.runs import (
     ModelUnavailable,
     ToolSpec,
 )
+from scripts.system_tests import find_npm
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 
 HERE = Path(__file__).parent
-TOOLS = HERE.parents[1] / ".tools" / "peers"
+PROGRAM = HERE / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js"
 LIMITS = Limits(connect_seconds=2, first_token_seconds=5, gap_seconds=5, total_seconds=10)
 FIND_LAW = ToolSpec(
     "find_law", "Find a law.", {"type": "object", "properties": {"words": {"type": "string"}}}
 )
 
 
-def install() -> Path:
-    """Install what package-lock.json names, once, and return the program."""
-    program = TOOLS / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js"
-    if not program.exists():
-        npm = shutil.which("npm")
-        assert npm is not None, "this stage needs Node with npm"
-        TOOLS.mkdir(parents=True, exist_ok=True)
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / name, TOOLS / name)
-        subprocess.run([npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=TOOLS, check=True)
-    return program
-
-
 @pytest.fixture(scope="module")
 def aimock() -> Iterator[str]:
     """Run aimock on a free port and give its address."""
-    node = shutil.which("node")
-    assert node is not None, "this stage needs Node"
+    found = find_npm()
+    assert found is not None, "scripts/test --system brings Node"
+    assert PROGRAM.exists(), "scripts/test --system brings aimock"
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [node, str(install()), "--port", str(port), "--fixtures", str(HERE / "answers")]
-    process = subprocess.Popen([*command, "--chunk-size", "7", "--latency", "5", "--log-level", "warn"])
+    command = [found[0], str(PROGRAM), "--port", str(port), "--fixtures", str(HERE / "answers")]
+    process = subprocess.Popen([*command, "--chunk-size", "7", "--latency", "25", "--log-level", "warn"])
     try:
         asyncio.run(answering(port, process))
         yield f"http://127.0.0.1:{port}"

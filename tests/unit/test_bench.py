@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from itertools import cycle, islice
 from math import isnan
 
 import orjson
@@ -12,7 +14,7 @@ from bench.fake_model import Connection as ModelConnection
 from bench.fake_model import Pace, Wheel, pace_of
 from bench.figures import percentile
 from bench.http1 import AnswerReader, BadAnswer, Connection, Event, EventReader, call, request
-from bench.load import EngineAnswer, Result, Target, model_target, rush, wave
+from bench.load import Answer, EngineAnswer, ModelAnswer, Result, Target, model_target, rush, wave
 from bench.processes import LISTENING
 from bench.report import Section, put_section
 
@@ -157,12 +159,23 @@ async def test_the_fake_model_keeps_its_pace() -> None:
     assert len(set(texts)) == 6
 
 
-async def test_an_instant_model_answers_in_a_rush() -> None:
+async def test_in_a_rush_each_user_goes_round_its_own_chats_until_the_time_is_up() -> None:
+    asked = 0
+
+    def listen() -> Answer:
+        nonlocal asked
+        asked += 1
+        return ModelAnswer()
+
     async with _model() as port:
-        result = await rush(model_target(port, "fake-0-0-20", 4), users=2, seconds=0.1)
+        target = replace(model_target(port, "fake-0-0-20", 4), listen=listen)
+        result = await rush(target, users=2, seconds=1, clock=lambda: 0 if asked < 10 else 2)
 
     assert result.errors == []
-    assert {turn.chat for turn in result.turns} == {0, 1, 2, 3}
+    assert 10 <= result.asked == len(result.turns) <= 11
+    for chats in ([0, 2], [1, 3]):
+        visited = [turn.chat for turn in result.turns if turn.chat in chats]
+        assert visited == list(islice(cycle(chats), len(visited)))
 
 
 async def test_whoever_is_refused_stops_asking_and_says_why() -> None:
