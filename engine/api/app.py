@@ -47,6 +47,7 @@ def create_app(engine: Engine) -> FastAPI:
     )
     app.state.engine = engine
     app.state.hub = Hub(engine.database)
+    app.state.readiness = health.Readiness()
     for router in ROUTERS:
         _add_routes(app, router)
     translate_errors(app)

@@ -12,7 +12,7 @@ from sse_starlette import EventSourceResponse
 from engine.api.caller import Authenticated, Caller
 from engine.api.live import ENDS, Event, Subscription, unnumbered
 from engine.api.messages import MentionView, MessageView, as_json, message_view
-from engine.api.streams import STREAM, respond, words_so_far
+from engine.api.streams import STREAM, leaving_on_failure, respond, words_so_far
 from engine.api.views import Page, View
 from engine.core.cursor import decode_cursor, encode_cursor
 from engine.core.database import Transaction
@@ -205,14 +205,14 @@ async def post_message(
         response.status_code = 201 if is_new else 200
         return posted
     actor = caller.actor
-    subscription = Subscription(actor.org_id, actor.user_id, caller.session_id, [chat_id])
+    # On their own channel they learn that they were taken out of the chat, and the stream ends.
+    channels = [chat_id, actor.user_id]
+    subscription = Subscription(actor.org_id, actor.user_id, caller.session_id, channels)
+    subscription.ends_by_itself = True
     await caller.hub.follow(subscription)  # Before the post, so that nothing of it is missed.
-    try:
+    with leaving_on_failure(caller, subscription):
         posted, is_new = await _post(caller, chat_id, new)
-    except BaseException:
-        caller.hub.leave(subscription)
-        raise
-    return respond(_answers(caller, subscription, posted, is_new=is_new))
+    return respond(caller, subscription, _answers(caller, subscription, posted, is_new=is_new))
 
 
 @router.get("/chats/{chat_id}/messages")
@@ -304,27 +304,24 @@ async def _answers(
     own_messages = {posted.message.id, *(run.answer_id for run in posted.runs)}
     waiting = {run.id for run in posted.runs}
     seen: dict[UUID, int] = {}
-    try:
-        if not is_new:
-            async for event in _how_things_stand(caller, posted):
-                seen[_uuid(event.data.get("run_id", posted.message.id))] = event.seq
-                if event.kind in ENDS:
-                    waiting.discard(event.data["run_id"])
-                yield event.encoded
-        is_posted = not is_new
-        while (waiting or not is_posted) and (events := await subscription.next()):
-            own = []
-            for event in events:
-                if not _is_of(event, own_messages, waiting, seen):
-                    continue
-                own.append(event.encoded)
-                is_posted = is_posted or event.kind == "message.created"
-                if event.kind in ENDS:
-                    waiting.discard(_uuid(event.data["run_id"]))
-            if own:
-                yield b"".join(own)
-    finally:
-        caller.hub.leave(subscription)
+    if not is_new:
+        async for event in _how_things_stand(caller, posted):
+            seen[_uuid(event.data.get("run_id", posted.message.id))] = event.seq
+            if event.kind in ENDS:
+                waiting.discard(event.data["run_id"])
+            yield event.encoded
+    is_posted = not is_new
+    while (waiting or not is_posted) and (events := await subscription.next()):
+        own = []
+        for event in events:
+            if not _is_of(event, own_messages, waiting, seen):
+                continue
+            own.append(event.encoded)
+            is_posted = is_posted or event.kind == "message.created"
+            if event.kind in ENDS:
+                waiting.discard(_uuid(event.data["run_id"]))
+        if own:
+            yield b"".join(own)
 
 
 async def _how_things_stand(caller: Caller, posted: PostedView) -> AsyncIterator[Event]:

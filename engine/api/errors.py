@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from engine.api.live import TooManyStreams
 from engine.core.database import DatabaseAway
 from engine.core.errors import Conflict, Forbidden, Invalid, NotFound, Refusal, Unavailable
 from engine.domains import sessions
@@ -21,6 +22,7 @@ _STATUSES: dict[type[Exception], int] = {
     Unavailable: 503,
     sessions.NotAuthenticated: 401,
     sessions.TooManyAttempts: 429,
+    TooManyStreams: 429,
 }
 _CODES = {404: "route_not_found", 405: "method_not_allowed"}
 _MOST_FIELDS = 20

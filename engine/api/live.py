@@ -14,6 +14,7 @@ from uuid import UUID
 
 from engine.api.messages import answer_view, as_json, message_view
 from engine.core.database import Database, Transaction, events_after, last_event_no
+from engine.core.errors import Forbidden
 from engine.core.events import Announced, Announcement
 from engine.core.json import dump
 from engine.core.logging import log
@@ -23,12 +24,25 @@ from engine.domains.chats import Message
 from engine.domains.runs import Answered, RunEvent, RunHeard
 
 RECHECK_SECONDS = 1.0
-PAGE = 1_000
+PAGE = 50  # A message may have 32,000 characters, and a reader may stand still with a page in hand.
 FORGET_LOG_SECONDS = 60.0  # Whoever comes back sooner need not ask where the log's end is.
 MOST_WAITING = 4_000  # events that a reader may be behind before it has to come back and resume
 MOST_FLOORS = 10_000
+MOST_STREAMS_PER_USER = 20
 STARTS = ("run.started", "run.restarted")
 ENDS = ("run.completed", "run.failed", "run.cancelled")
+
+
+class TooManyStreams(Forbidden):
+    """One person follows too many streams at once; close some, such as those of old tabs."""
+
+    code = "too_many_streams"
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"You follow {MOST_STREAMS_PER_USER} streams already. Close some first.",
+            limit=MOST_STREAMS_PER_USER,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +78,7 @@ class Subscription:
         self.run_id: UUID | None = None
         self.is_open = True
         self.follows_new_chats = False
+        self.ends_by_itself = False  # with the runs that a post has started
         self._waiting: deque[Event] = deque()
         self._wake = asyncio.Event()
 
@@ -137,6 +152,7 @@ class Hub:
         self._by_channel: dict[UUID, set[Subscription]] = defaultdict(set)
         self._by_run: dict[UUID, set[Subscription]] = defaultdict(set)
         self._all: set[Subscription] = set()
+        self._by_user: dict[UUID, set[Subscription]] = defaultdict(set)
         self._runs: dict[UUID, LiveRun] = {}
         self._runs_by_chat: dict[UUID, set[UUID]] = defaultdict(set)
         # By run: words up to here are of an attempt that is over, though its worker may still talk.
@@ -174,28 +190,49 @@ class Hub:
                 subscription.close()
 
     async def follow(self, subscription: Subscription) -> int:
-        """Begin to collect events; return the number of the last one before."""
+        """Begin to collect events; return the number of the last one before.
+
+        Raises TooManyStreams for a person who has enough of them, unless the stream ends by itself.
+        """
+        if not subscription.ends_by_itself:
+            self._limit_streams(subscription.user_id)
         log_tail = self._logs.get(subscription.org_id)
         if log_tail is None:
             async with self._database.as_organization(subscription.org_id) as tx:
                 last_no = await last_event_no(tx)
             log_tail = self._logs.setdefault(subscription.org_id, _Log(subscription.org_id, last_no))
         self._all.add(subscription)
+        self._by_user[subscription.user_id].add(subscription)
         log_tail.readers.add(subscription)
         for channel in subscription.channels:
             self._by_channel[channel].add(subscription)
         return log_tail.last_no
 
+    def widen(self, subscription: Subscription, channels: Iterable[UUID]) -> None:
+        """Collect from more channels; what they told since `follow` is in the log."""
+        if subscription.is_open:
+            for channel in channels:
+                subscription.channels.add(channel)
+                self._by_channel[channel].add(subscription)
+
     def follow_run(self, subscription: Subscription, run_id: UUID) -> None:
-        """Begin to collect the events of one run, each with its own id."""
+        """Begin to collect the events of one run, each with its own id; limited as `follow` is."""
+        self._limit_streams(subscription.user_id)
         subscription.run_id = run_id
         self._all.add(subscription)
+        self._by_user[subscription.user_id].add(subscription)
         self._by_run[run_id].add(subscription)
+
+    def _limit_streams(self, user_id: UUID) -> None:
+        theirs = sum(1 for one in self._by_user.get(user_id, ()) if not one.ends_by_itself)
+        if theirs >= MOST_STREAMS_PER_USER:
+            raise TooManyStreams
 
     def leave(self, subscription: Subscription) -> None:
         """Stop collecting."""
         subscription.close()
         self._all.discard(subscription)
+        self._drop(self._by_user, subscription.user_id, subscription)
         for channel in subscription.channels:
             self._drop(self._by_channel, channel, subscription)
         if subscription.run_id is not None:
@@ -368,15 +405,20 @@ class Hub:
 async def read_events(
     tx: Transaction, *, after: int, channels: list[UUID] | None, limit: int
 ) -> list[tuple[Event, Announcement]]:
-    """Read numbered events from the log, with the messages that they speak of as these are now."""
+    """Read numbered events from the log, with the messages that they speak of as these are now.
+
+    A message comes with the last event that speaks of it: it would be the same text with each.
+    """
     rows = await events_after(tx, after=after, channels=channels, limit=limit)
     ids = {UUID(row["data"]["message_id"]) for row in rows if row["kind"].startswith("message.")}
     messages = await chats.messages_by_ids(tx, list(ids)) if ids else {}
     drafts = await approvals.drafts_of(tx, list(ids)) if ids else {}
+    last_of = {row["data"]["message_id"]: row["no"] for row in rows if row["kind"].startswith("message.")}
     events = []
     for row in rows:
         data: dict[str, Any] = row["data"]
-        if row["kind"].startswith("message.") and (message := messages.get(UUID(data["message_id"]))):
+        is_last = last_of.get(data.get("message_id")) == row["no"]
+        if is_last and (message := messages.get(UUID(data["message_id"]))):
             data = {**data, "message": as_json(message_view(message, drafts.get(message.id)))}
         announcement = Announcement(row["channel"], row["kind"], data)
         events.append(

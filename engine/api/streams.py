@@ -1,7 +1,9 @@
 """Live streams over SSE: what happens in chats, and what a run says, resumable by Last-Event-ID."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -12,10 +14,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from engine.api.caller import Authenticated, Caller
 from engine.api.live import ENDS, PAGE, STARTS, Event, Hub, Subscription, encode, read_events, unnumbered
-from engine.core.database import oldest_event_no
+from engine.core.database import Transaction, oldest_event_no
 from engine.core.errors import Invalid
 from engine.core.logging import log
-from engine.domains import chats, runs
+from engine.domains import approvals, chats, runs
 from engine.domains.runs import FENCE_SHIFT, Run, RunEvent
 
 HEARTBEAT_SECONDS = 15
@@ -46,20 +48,28 @@ async def follow_chat(
     chat_id: UUID, caller: Authenticated, last_event_id: LastEventId = None
 ) -> EventSourceResponse:
     """Follow one chat: messages, runs and their words, signatures, and who has read how far."""
-    async with caller.transaction() as tx:
-        await chats.get_chat(tx, caller.actor, chat_id=chat_id)
+    after = _event_no(last_event_id)
     subscription = _subscription(caller, [chat_id, caller.actor.user_id])
-    return await _follow(caller, subscription, last_event_id, only_chat=chat_id)
+    # Followed first and looked at then: whoever leaves in between is heard to leave.
+    newest = await caller.hub.follow(subscription)
+    with leaving_on_failure(caller, subscription):
+        async with caller.transaction() as tx:
+            await chats.get_chat(tx, caller.actor, chat_id=chat_id)
+    return respond(caller, subscription, _channel_events(caller, subscription, after, newest, chat_id))
 
 
 @router.get("/events", responses=STREAM, response_class=EventSourceResponse)
 async def follow_everything(caller: Authenticated, last_event_id: LastEventId = None) -> EventSourceResponse:
     """Follow everything of mine: all my chats, those I am brought into later, and where I am named."""
-    async with caller.transaction() as tx:
-        chat_ids = await chats.chat_ids_of(tx, caller.actor)
-    subscription = _subscription(caller, [*chat_ids, caller.actor.user_id])
+    after = _event_no(last_event_id)
+    subscription = _subscription(caller, [caller.actor.user_id])
     subscription.follows_new_chats = True
-    return await _follow(caller, subscription, last_event_id, only_chat=None)
+    newest = await caller.hub.follow(subscription)
+    with leaving_on_failure(caller, subscription):
+        async with caller.transaction() as tx:
+            chat_ids = await chats.chat_ids_of(tx, caller.actor)
+    caller.hub.widen(subscription, chat_ids)
+    return respond(caller, subscription, _channel_events(caller, subscription, after, newest, None))
 
 
 @router.get("/runs/{run_id}/events", responses=STREAM, response_class=EventSourceResponse)
@@ -67,22 +77,28 @@ async def follow_run(
     run_id: UUID, caller: Authenticated, last_event_id: LastEventId = None
 ) -> EventSourceResponse:
     """Follow one run: every event is numbered, words too, and resumed exactly. It ends with the run."""
+    after = _event_no(last_event_id)
     async with caller.transaction() as tx:
         run = await runs.get_run(tx, caller.actor, run_id=run_id)
-    after = _event_no(last_event_id)
     subscription = _subscription(caller, [])
     caller.hub.follow_run(subscription, run_id)
-    return respond(_run_events(caller, subscription, run, -1 if after is None else after))
+    return respond(
+        caller, subscription, _run_events(caller, subscription, run, -1 if after is None else after)
+    )
 
 
 class EventStream(EventSourceResponse):
     """The library's stream, with a cheaper clock: its own took longer than what it times."""
+
+    leave: Callable[[], None]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         except SendTimeoutError:
             log.info("reader_dropped", seconds=self.send_timeout)  # It stood still; that is no bug of ours.
+        finally:
+            self.leave()  # Here, because a reader may be gone before the first event is asked for.
 
     async def _send_with_timeout(self, send: Send, message: Message) -> None:
         try:
@@ -92,9 +108,22 @@ class EventStream(EventSourceResponse):
             raise SendTimeoutError from None
 
 
-def respond(events: AsyncIterator[bytes]) -> EventSourceResponse:
-    """Send encoded events, with a heartbeat, and without patience for readers that stand still."""
-    return EventStream(
+@contextmanager
+def leaving_on_failure(caller: Caller, subscription: Subscription) -> Iterator[None]:
+    """Give a reader's place up when there will be no stream after all."""
+    try:
+        yield
+    except BaseException:
+        caller.hub.leave(subscription)
+        raise
+
+
+def respond(caller: Caller, subscription: Subscription, events: AsyncIterator[bytes]) -> EventSourceResponse:
+    """Send encoded events, with a heartbeat, and without patience for readers that stand still.
+
+    When the stream ends, however it does, the reader's place in the hub is given up.
+    """
+    stream = EventStream(
         events,
         ping=HEARTBEAT_SECONDS,
         send_timeout=SEND_SECONDS,
@@ -102,6 +131,8 @@ def respond(events: AsyncIterator[bytes]) -> EventSourceResponse:
         ping_message_factory=lambda: ServerSentEvent(comment="still here", sep="\n"),
         headers={"Cache-Control": "no-store"},
     )
+    stream.leave = partial(caller.hub.leave, subscription)
+    return stream
 
 
 async def words_so_far(caller: Caller, hub: Hub, chat_ids: Iterable[UUID]) -> list[Event]:
@@ -123,48 +154,30 @@ def _subscription(caller: Caller, channels: Iterable[UUID]) -> Subscription:
     return Subscription(caller.actor.org_id, caller.actor.user_id, caller.session_id, channels)
 
 
-async def _follow(
-    caller: Caller, subscription: Subscription, last_event_id: str | None, *, only_chat: UUID | None
-) -> EventSourceResponse:
-    after = _event_no(last_event_id)
-    newest = await caller.hub.follow(subscription)
-    return respond(_channel_events(caller, subscription, after, newest, only_chat))
-
-
 async def _channel_events(
     caller: Caller, subscription: Subscription, after: int | None, newest: int, only_chat: UUID | None
 ) -> AsyncIterator[bytes]:
-    hub = caller.hub
     sent = newest if after is None else after
-    try:
-        yield encode("hello", {"last_event_id": sent})
-        if after is not None:
-            async for event in _missed(caller, subscription, after):
-                if event.no is not None:
-                    sent = event.no
-                if _concerns(event, only_chat):
-                    yield event.encoded
-        chat_ids = (
-            [only_chat]
-            if only_chat
-            else [one for one in subscription.channels if one != subscription.user_id]
-        )
-        seen: dict[UUID, int] = {}
-        snapshots = await words_so_far(caller, hub, chat_ids)
-        for event in _until_now(subscription, snapshots, sent):
-            sent = event.no or sent
-            if event.kind == "run.snapshot":
-                seen[event.data["run_id"]] = event.seq
-            if _concerns(event, only_chat):
-                yield event.encoded
-        while events := await subscription.next():
-            fresh = [event for event in events if _is_news(event, sent, seen)]
-            sent = max((event.no for event in fresh if event.no is not None), default=sent)
-            told = b"".join(event.encoded for event in fresh if _concerns(event, only_chat))
-            if told:
-                yield told
-    finally:
-        hub.leave(subscription)
+    yield encode("hello", {"last_event_id": sent})
+    async for event in _missed(caller, subscription, sent, is_back=after is not None):
+        sent = event.no or sent
+        if _concerns(event, only_chat):
+            yield event.encoded
+    chat_ids = {only_chat} if only_chat else subscription.channels - {subscription.user_id}
+    seen: dict[UUID, int] = {}
+    snapshots = await words_so_far(caller, caller.hub, chat_ids)
+    for event in _until_now(subscription, snapshots, sent):
+        sent = event.no or sent
+        if event.kind == "run.snapshot":
+            seen[event.data["run_id"]] = event.seq
+        if _concerns(event, only_chat):
+            yield event.encoded
+    while events := await subscription.next():
+        fresh = [event for event in events if _is_news(event, sent, seen)]
+        sent = max((event.no for event in fresh if event.no is not None), default=sent)
+        told = b"".join(event.encoded for event in fresh if _concerns(event, only_chat))
+        if told:
+            yield told
 
 
 def _is_news(event: Event, sent: int, seen: dict[UUID, int]) -> bool:
@@ -193,13 +206,16 @@ def _until_now(subscription: Subscription, snapshots: list[Event], sent: int) ->
     return [*(event for event in waiting if event.no is not None), *current, *farewell]
 
 
-async def _missed(caller: Caller, subscription: Subscription, after: int) -> AsyncIterator[Event]:
-    """Read what was announced since a reader was last here, page by page."""
-    async with caller.transaction() as tx:
-        oldest = await oldest_event_no(tx)
-    if oldest is not None and oldest > after + 1:
-        # Events that old are gone: the reader must load the chats anew.
-        yield unnumbered("resync", {"oldest": oldest})
+async def _missed(
+    caller: Caller, subscription: Subscription, after: int, *, is_back: bool
+) -> AsyncIterator[Event]:
+    """Read what was announced since a reader was last here, or just came, page by page."""
+    if is_back:
+        async with caller.transaction() as tx:
+            oldest = await oldest_event_no(tx)
+        if oldest is not None and oldest > after + 1:
+            # Events that old are gone: the reader must load the chats anew.
+            yield unnumbered("resync", {"oldest": oldest})
     while True:
         async with caller.transaction() as tx:
             page = await read_events(tx, after=after, channels=list(subscription.channels), limit=PAGE)
@@ -233,35 +249,51 @@ async def _run_events(
     caller: Caller, subscription: Subscription, run: Run, sent: int
 ) -> AsyncIterator[bytes]:
     """Follow a run by its rows, with the live feed before them; whatever the feed lacks comes from rows."""
-    try:
-        while True:
+    while True:
+        try:
             async with caller.transaction() as tx:
-                written = await runs.events_after(tx, run_id=run.id, after=sent)
+                # Its state first: the finish writes the last event and the state together.
                 now = await runs.get_run(tx, caller.actor, run_id=run.id)
-            for item in written:
-                sent = item.id
+                written = await runs.events_after(tx, run_id=run.id, after=sent)
+                may_read = await _may_read_words(tx, caller, now)
+        except runs.RunNotFound:
+            return  # The reader has left the chat, or the chat is gone.
+        for item in written:
+            sent = item.id
+            if may_read or item.kind != "run.delta":
                 yield encode(item.kind, item.data, item.id)
-            if now.status in ("completed", "failed", "cancelled"):
-                return  # The finish wrote the last event and this status together.
-            async for event in _without_gaps(subscription, sent):
-                sent = event.no or sent
-                yield event.encoded
-                if event.kind in ENDS:
-                    return
-            if not subscription.is_open:
-                async for event in _rest(subscription):
-                    yield event.encoded
+        if now.status in ("completed", "failed", "cancelled"):
+            return
+        async for event in _without_gaps(subscription, sent):
+            sent = event.no or sent
+            yield event.encoded
+            if event.kind in ENDS:
                 return
-            await asyncio.sleep(GAP_SECONDS)
-    finally:
-        caller.hub.leave(subscription)
+        if not subscription.is_open:
+            async for event in _rest(subscription):
+                yield event.encoded
+            return
+        await asyncio.sleep(GAP_SECONDS)
+
+
+async def _may_read_words(tx: Transaction, caller: Caller, run: Run) -> bool:
+    """Whether what a run said is still the caller's to read: a rejected draft is for few."""
+    if run.status != "completed":
+        return True
+    try:
+        draft, is_signer = await approvals.get_draft(tx, caller.actor, message_id=run.answer_id)
+    except approvals.DraftNotFound:
+        return True  # Nobody has to sign what this role says.
+    return draft.status != "rejected" or is_signer or draft.asker_id == caller.actor.user_id
 
 
 async def _without_gaps(subscription: Subscription, sent: int) -> AsyncIterator[Event]:
-    """Give live events as long as each follows the one before; return at a gap, or after a quiet second."""
-    while subscription.is_open:
+    """Give live events as long as each follows the one before; return at a gap, or to look again."""
+    loop = asyncio.get_running_loop()
+    look_again_at = loop.time() + RUN_RECHECK_SECONDS
+    while subscription.is_open and loop.time() < look_again_at:
         try:
-            async with asyncio.timeout(RUN_RECHECK_SECONDS):
+            async with asyncio.timeout_at(look_again_at):
                 events = await subscription.next()
         except TimeoutError:
             return

@@ -23,12 +23,14 @@ ACROSS_ROLE = (
     "rugpt_across"  # Sees a few columns of every organization: the queue, the sign-in, the sessions.
 )
 ACQUIRE_SECONDS = 10
+BEGIN_SECONDS = 5  # It asks for nothing: a server that needs longer is frozen.
+RELEASE_SECONDS = 2
 # What a database that restarts, or does not answer in time, does to those who wait for it.
 _AWAY = (
     OSError,  # TimeoutError among them
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.InsufficientResourcesError,  # a full disk, no memory, too many connections
 )
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
@@ -138,7 +140,7 @@ class Database:
                 "role": APPLICATION_ROLE,
                 "application_name": "rugpt",
                 "jit": "off",
-                "idle_in_transaction_session_timeout": "60000",
+                "idle_in_transaction_session_timeout": "10000",
             },
         )
         return cls(pool, bus, feed)
@@ -171,6 +173,11 @@ class Database:
         async with self._transaction(f"BEGIN; SET LOCAL ROLE {ACROSS_ROLE}", None) as tx:
             yield tx
 
+    async def applied_migrations(self) -> dict[str, str]:
+        """Return the checksums of the migrations that the database has seen, by name."""
+        async with self._transaction("BEGIN READ ONLY", None) as tx:
+            return {row["name"]: row["checksum"] for row in await tx.all(SQL.applied_migrations)}
+
     @asynccontextmanager
     async def _transaction(self, begin: str, org_id: UUID | None) -> AsyncIterator[Transaction]:
         connection = await self._begun(begin)
@@ -180,8 +187,7 @@ class Database:
                 yield tx
                 heard = await tx.number_announcements()
             except BaseException:
-                if not connection.is_closed():
-                    await connection.execute("ROLLBACK")
+                await _roll_back(connection)
                 raise
             await connection.execute("COMMIT")
             for item in heard:
@@ -191,7 +197,7 @@ class Database:
                 raise DatabaseAway from error
             raise
         finally:
-            await self._pool.release(connection)
+            await self._give_back(connection)
 
     async def _begun(self, begin: str) -> Any:
         """Return a connection with an open transaction.
@@ -207,15 +213,38 @@ class Database:
                     raise DatabaseAway from error
                 raise
             try:
-                await connection.execute(begin)
+                await connection.execute(begin, timeout=BEGIN_SECONDS)
             except BaseException as failure:
                 # The pool rolls back whatever a cancelled caller leaves open.
-                await self._pool.release(connection)
+                await self._give_back(connection)
                 if not _is_away(failure):
                     raise
+                if isinstance(failure, (TimeoutError, asyncpg.InsufficientResourcesError)):
+                    raise DatabaseAway from failure  # The next connection leads to the same server.
             else:
                 return connection
         raise DatabaseAway
+
+    async def _give_back(self, connection: Any) -> None:
+        try:
+            await self._pool.release(connection, timeout=RELEASE_SECONDS)
+        except Exception as error:
+            if not _is_away(error):
+                raise
+            # The pool has cut it off. What became of the transaction was decided before.
+            log.warning("connection_lost", error=type(error).__name__)
+
+
+async def _roll_back(connection: Any) -> None:
+    """Take back an open transaction; what raised before is what the caller must hear of."""
+    if connection.is_closed():
+        return
+    try:
+        await connection.execute("ROLLBACK", timeout=RELEASE_SECONDS)
+    except Exception as error:
+        if not _is_away(error):
+            raise
+        log.warning("rollback_unheard", error=type(error).__name__)  # Giving it back cuts it off.
 
 
 def _is_away(error: BaseException) -> bool:

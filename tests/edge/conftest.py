@@ -1,5 +1,6 @@
 """The HTTP edge over the test's database, driven in process."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,9 @@ from engine.core.settings import Settings
 from engine.domains import sessions
 from engine.domains.organizations import Registration
 from engine.roles import Catalogue, load_roles
-from tests.world import ACCESS_SECONDS, World
+from engine.worker import Worker
+from tests.edge.serving import Stage, served, talking_model
+from tests.world import ACCESS_SECONDS, World, introduce
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,6 +45,7 @@ class Parts:
 @pytest.fixture
 def world(database: Database) -> World:
     sessions.listen(database.bus)
+    introduce(database.bus)
     return World(database)
 
 
@@ -70,3 +74,23 @@ async def api(parts: Parts) -> AsyncIterator[httpx2.AsyncClient]:
     transport = httpx2.ASGITransport(app=create_app(parts), client=("192.0.2.1", 40000))
     async with httpx2.AsyncClient(transport=transport, base_url="http://engine/api/v1") as client:
         yield client
+
+
+@pytest.fixture
+async def stage(parts: Parts) -> AsyncIterator[Stage]:
+    """The edge on a port, with a worker whose model says thirty words unless told otherwise."""
+    app, model = create_app(parts), talking_model()
+    worker = Worker(parts.settings, parts.database, parts.roles, lambda: model)
+    working = asyncio.create_task(worker.run_until_stopped())
+    try:
+        async with (
+            served(app) as port,
+            httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=20) as http,
+        ):
+            made = Stage(port, app.state.hub, World(parts.database), worker, model, http)
+            yield made
+            for stream in made.streams:
+                stream.close()
+    finally:
+        await worker.stop()
+        await asyncio.gather(working, return_exceptions=True)

@@ -359,6 +359,10 @@ class _Attempt:
             due = min(self._loop.time() + limits.gap_seconds, self._started + limits.total_seconds)
         else:
             due = self._first_due
+        if self._loop.time() >= due:
+            # A model that writes fast always has something ready, and the timer never finds us waiting.
+            self._response.close()
+            raise self._too_late()
         self._due = due
         if self._timer is None or self._timer.when() > due:
             self._arm(due)
