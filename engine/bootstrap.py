@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import SubprocessError
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -15,11 +16,11 @@ from engine import graphs
 from engine.adapters.checkpoints import Checkpoints
 from engine.core import database as core_database
 from engine.core.database import APPLICATION_ROLE, MIGRATIONS, Database
-from engine.core.embedded import OWNER, EmbeddedPostgres
+from engine.core.embedded import OWNER, EmbeddedDatabaseFailed, EmbeddedPostgres
 from engine.core.events import Bus
 from engine.core.feed import Feed
 from engine.core.logging import log
-from engine.core.migrations import Migration, migrate, plan, read_migrations
+from engine.core.migrations import migrate, read_migrations, still_to_take
 from engine.core.secret import load_secret
 from engine.core.settings import Settings
 from engine.domains import approvals, chats, runs, sessions
@@ -35,8 +36,11 @@ if TYPE_CHECKING:
 ROLES = Path(__file__).parent / "roles"
 PROMPTS = Path(__file__).parents[1] / "prompts"
 HOUSEKEEPING_SECONDS = 600
+DATABASE_SECONDS = 2.0
+MOST_DATABASE_SECONDS = 60.0
 MODEL_SECONDS = 15.0
 MODEL_SOON_SECONDS = 0.5
+THINK_AGAIN_SECONDS = 5.0
 # No library may tell anybody outside what is asked here.
 SILENCE = {
     "LANGCHAIN_TRACING_V2": "false",
@@ -68,6 +72,7 @@ class Engine:
         token_seconds = settings.access_token_minutes * 60
         self.settings = settings
         self.urls = urls
+        self._migrations = read_migrations(MIGRATIONS)
         self.database = database
         self.roles = roles
         self.registration = Registration(database, settings.registration)
@@ -93,10 +98,20 @@ class Engine:
 
     async def missing_migrations(self) -> list[str]:
         """Return the names of the migrations that the database has not seen."""
-        return [migration.name for migration in await _missing(self.urls.application)]
+        missing = still_to_take(await self.database.applied_migrations(), self._migrations)
+        return [migration.name for migration in missing]
 
-    async def think(self, *, tiny: bool) -> None:
-        """Find a model, work with it until cancelled, and keep an eye on it."""
+    async def keep_thinking(self, *, tiny: bool) -> None:
+        """Find a model and work with it until cancelled; when that fails, say so and try again."""
+        while True:
+            try:
+                await self._think(tiny=tiny)
+            except Exception as error:  # noqa: BLE001 - whatever it was, runs must not wait in silence
+                log.exception("engine_cannot_think")
+                self._model_state = {"ready": False, "detail": f"{type(error).__name__}; see the log"}
+                await asyncio.sleep(THINK_AGAIN_SECONDS)
+
+    async def _think(self, *, tiny: bool) -> None:
         from engine.adapters.models import choose_model
 
         self._choice = await choose_model(self.settings, tiny=tiny)
@@ -164,8 +179,10 @@ async def open_engine(settings: Settings, *, tiny: bool = False, works: bool = T
         if works:
             await engine.guard.start()
             parts.push_async_callback(engine.guard.stop)
-            tasks = [asyncio.create_task(engine.think(tiny=tiny)), asyncio.create_task(engine.keep_house())]
-            tasks[0].add_done_callback(_report_failure)
+            tasks = [
+                asyncio.create_task(engine.keep_thinking(tiny=tiny)),
+                asyncio.create_task(engine.keep_house()),
+            ]
             parts.push_async_callback(_end, tasks)
         yield engine
 
@@ -174,6 +191,7 @@ async def open_engine(settings: Settings, *, tiny: bool = False, works: bool = T
 async def open_database_server(settings: Settings) -> AsyncIterator[DatabaseUrls]:
     """Give the ways to a migrated database; the embedded one is started before and stopped after."""
     embedded: EmbeddedPostgres | None = None
+    watch: list[asyncio.Task[None]] = []
     if settings.database_url is not None:
         application = settings.database_url.get_secret_value()
         owner_url = settings.database_owner_url or settings.database_url
@@ -182,12 +200,30 @@ async def open_database_server(settings: Settings) -> AsyncIterator[DatabaseUrls
         embedded = EmbeddedPostgres(settings.data_dir / "postgres")
         await asyncio.to_thread(embedded.start)
         urls = DatabaseUrls(owner=embedded.url(user=OWNER), application=embedded.url(user=APPLICATION_ROLE))
+        watch.append(asyncio.create_task(keep_running(embedded)))
     try:
         await bring_up_to_date(urls.owner)
         yield urls
     finally:
+        await _end(watch)
         if embedded is not None:
             await asyncio.to_thread(embedded.stop)
+
+
+async def keep_running(embedded: EmbeddedPostgres) -> None:
+    """Start the embedded database again whenever it dies, with growing pauses, until cancelled."""
+    pause = DATABASE_SECONDS
+    while True:
+        await asyncio.sleep(pause)
+        if embedded.is_running():
+            pause = DATABASE_SECONDS
+            continue
+        try:
+            if await asyncio.to_thread(embedded.start_again):
+                log.warning("embedded_database_started_again")
+        except (EmbeddedDatabaseFailed, OSError, SubprocessError) as error:
+            log.error("embedded_database_not_started", error=str(error), next_try_seconds=pause * 2)
+        pause = min(pause * 2, MOST_DATABASE_SECONDS)
 
 
 async def bring_up_to_date(owner_url: str) -> list[str]:
@@ -203,17 +239,10 @@ def make_bus() -> Bus:
     """Introduce the rooms that react to one another."""
     bus = Bus()
     bus.on(chats.MessagePosted, runs.queue_for_message)
+    bus.on(chats.ChatDeleted, runs.cancel_of_chat)
     bus.on(runs.AnswersPosted, approvals.open_drafts)
     sessions.listen(bus)
     return bus
-
-
-async def _missing(url: str) -> list[Migration]:
-    connection = await asyncpg.connect(url, timeout=5)
-    try:
-        return await plan(connection, read_migrations(MIGRATIONS))
-    finally:
-        await connection.close()
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:
@@ -229,8 +258,3 @@ async def _warm_up() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(25_000, 20, 50)
-
-
-def _report_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("engine_cannot_think", error=str(error), exc_info=error)

@@ -1,9 +1,11 @@
 """`rugpt serve`: the engine and its API in one process."""
 
 import asyncio
+import re
 import signal
 import socket
 import sys
+from pathlib import Path
 
 from engine.bootstrap import Engine, open_engine
 from engine.core.errors import Unavailable
@@ -14,6 +16,7 @@ from engine.domains.organizations import RegistrationClosed
 SHUTDOWN_SECONDS = 3
 DEFAULT_ADDRESS = "http://127.0.0.1:8100"
 LOOK_SECONDS = 0.5
+_SECRETS = re.compile(r"^[ \t]*(?:export[ \t]+)?RUGPT_\w*(?:KEY|URL)[ \t]*=[ \t]*\S", re.MULTILINE)
 
 
 class AddressTaken(Unavailable):
@@ -27,7 +30,10 @@ async def serve_until_stopped(settings: Settings, *, tiny: bool) -> None:
     import uvicorn
 
     from engine.api.app import create_app
+    from engine.cli.http_limits import LimitedHttp, make_room
 
+    warn_of_readable_secrets(Path(".env"))
+    LimitedHttp.most_connections = make_room()
     listener = _bind(settings.host, settings.port)  # First: a port that is taken is told at once.
     async with open_engine(settings, tiny=tiny) as engine:
         api = create_app(engine)
@@ -37,13 +43,15 @@ async def serve_until_stopped(settings: Settings, *, tiny: bool) -> None:
                 host=settings.host,
                 port=settings.port,
                 loop="none",
+                http=LimitedHttp,
+                ws="none",
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=bool(settings.trusted_proxies),
                 forwarded_allow_ips=settings.trusted_proxies,
                 timeout_graceful_shutdown=SHUTDOWN_SECONDS,
                 timeout_keep_alive=75,
-                h11_max_incomplete_event_size=64 * 1024,
             )
         )
 
@@ -54,8 +62,9 @@ async def serve_until_stopped(settings: Settings, *, tiny: bool) -> None:
             api.state.hub.say_goodbye()
 
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, leave)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup lets it outlive its terminal.
+                loop.add_signal_handler(number, leave)
         address, port = listener.getsockname()[:2]
         address = f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
         log.info("listening", address=address, data=str(settings.data_dir))
@@ -63,6 +72,16 @@ async def serve_until_stopped(settings: Settings, *, tiny: bool) -> None:
         await server._serve([listener])  # Not serve(): it would take the signals away from us.
         if banner is not None:
             banner.cancel()
+
+
+def warn_of_readable_secrets(file: Path) -> None:
+    """Say in the log when others on this machine can read the keys and addresses in a settings file."""
+    try:
+        mode, text = file.stat().st_mode, file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return  # There is none, or it is not ours to read: nothing was taken from it.
+    if mode & 0o077 and _SECRETS.search(text):
+        log.warning("settings_readable_by_others", file=str(file), advice=f"chmod 600 {file}")
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -2,13 +2,14 @@
 
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import orjson
 
 from engine.core.errors import Invalid
+from engine.core.json import dump
 
 _LONGEST = 1024
 _INTEGERS = range(-(2**63), 2**63)  # what PostgreSQL takes as a bigint
@@ -23,7 +24,7 @@ class BadCursor(Invalid):
 
 def encode_cursor(place: dict[str, Any]) -> str:
     """Return a place in a list as one URL-safe word; it may hold texts, integers, UUIDs and moments."""
-    return urlsafe_b64encode(orjson.dumps(place)).rstrip(b"=").decode()
+    return urlsafe_b64encode(dump(place)).rstrip(b"=").decode()
 
 
 def decode_cursor(cursor: str, **fields: type) -> dict[str, Any]:
@@ -61,4 +62,7 @@ def _moment(value: str) -> datetime:
     moment = datetime.fromisoformat(value)
     if moment.tzinfo is None:
         raise BadCursor
-    return moment
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:  # It is no moment in UTC, which is what the database wants to know.
+        raise BadCursor from None

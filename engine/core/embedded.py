@@ -3,11 +3,13 @@
 import fcntl
 import hashlib
 import os
+import socket
 import subprocess
 import tempfile
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from time import monotonic, sleep
 from typing import IO
 from urllib.parse import quote
 
@@ -19,6 +21,8 @@ OWNER = "postgres"
 DATABASE = "rugpt"
 _START_SECONDS = 120  # Crash recovery of a large database takes a while.
 _STOP_SECONDS = 8
+_ANSWER_SECONDS = 30
+_NOBODY = 2**30  # No system gives a process this number.
 
 
 class EmbeddedDatabaseFailed(Unavailable):
@@ -69,13 +73,29 @@ class EmbeddedPostgres:
         with (self._folder.parent / "postgres.lock").open("ab") as turn:
             fcntl.flock(turn, fcntl.LOCK_EX)
             fcntl.flock(self._in_use, fcntl.LOCK_SH)
-            if not (self._folder / "PG_VERSION").exists():
-                self._initialize()
-            if not self._is_running():
-                log.info("starting_embedded_database")
-                self._pg_ctl("start", "-w", "-t", str(_START_SECONDS), "-l", str(self._folder / "log"),
-                             "-o", self._start_options())  # fmt: skip
-            self._create_database()
+            try:
+                if not (self._folder / "PG_VERSION").exists():
+                    self._initialize()
+                self._run()
+                self._create_database()
+            except BaseException:
+                self._in_use.close()  # Others can then be the last to use it, and stop it.
+                self._in_use = None
+                raise
+
+    def start_again(self) -> bool:
+        """Start it if it has died; False when it runs, or was stopped by us. Blocks for up to minutes."""
+        with (self._folder.parent / "postgres.lock").open("ab") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            if self._in_use is None or self.is_running():
+                return False
+            self._run()
+            return True
+
+    def is_running(self) -> bool:
+        """Whether the server lives; cheap, for nothing is asked of it."""
+        process = _process_in(self._process_file)
+        return process is not None and self._is_server(process)
 
     def stop(self) -> None:
         """Stop the server unless another process still uses it."""
@@ -90,7 +110,7 @@ class EmbeddedPostgres:
             finally:
                 self._in_use.close()
                 self._in_use = None
-            if self._is_running():
+            if self.is_running():
                 self._pg_ctl("stop", "-m", "fast", "-w", "-t", str(_STOP_SECONDS))
 
     def _initialize(self) -> None:
@@ -105,9 +125,78 @@ class EmbeddedPostgres:
         url = self.url(user=OWNER, database="postgres")
         self._program("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", url, stdin=f"{query} \\gexec\n")
 
-    def _is_running(self) -> bool:
-        status = self._program("pg_ctl", "-D", str(self._folder), "status", check=False)
-        return status.returncode == 0
+    def _run(self) -> None:
+        if self._is_there():
+            return
+        self._disown_strangers()
+        log.info("starting_embedded_database")
+        self._pg_ctl("start", "-w", "-t", str(_START_SECONDS), "-l", str(self._folder / "log"),
+                     "-o", self._start_options())  # fmt: skip
+
+    def _is_there(self) -> bool:
+        """Return whether a server runs and answers; one that is on its way up or down is waited for."""
+        until = monotonic() + _ANSWER_SECONDS
+        while self.is_running():
+            if self._answers():
+                return True
+            if monotonic() > until:
+                raise EmbeddedDatabaseFailed(
+                    f"The database server, process {_process_in(self._process_file)}, does not answer. "
+                    f"Its number is in {self._process_file}. End that process and start again."
+                )
+            sleep(0.1)
+        return False
+
+    def _answers(self) -> bool:
+        try:
+            _, _, _, port, folder, *_ = self._process_file.read_text().split("\n")
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(1)
+                probe.connect(f"{folder}/.s.PGSQL.{port}")
+        except (OSError, ValueError):  # ValueError: the file has yet to be finished
+            return False
+        return True
+
+    def _disown_strangers(self) -> None:
+        """Make files that a killed server left stop naming a process that is somebody else's by now.
+
+        The files are kept: PostgreSQL finds out by their other lines whether the old server has left
+        anything behind that still works on the folder.
+        """
+        for file in (self._process_file, *self._socket_folder().glob(".s.PGSQL.*.lock")):
+            process = _process_in(file)
+            if process is None or not _lives(process):
+                continue
+            self._refuse_if_shared(file, process)
+            log.warning("stale_process_file", file=str(file), process=process)
+            _, _, rest = file.read_text().partition("\n")
+            file.write_text(f"{_NOBODY}\n{rest}")
+
+    def _refuse_if_shared(self, file: Path, process: int) -> None:
+        assert self._in_use is not None, "called between start and stop"
+        try:
+            fcntl.flock(self._in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as used:
+            raise EmbeddedDatabaseFailed(
+                f"{file} names process {process}, which is not this database's server, and another engine "
+                "uses the folder, perhaps from another container. Stop that engine first."
+            ) from used
+        finally:
+            fcntl.flock(self._in_use, fcntl.LOCK_SH)
+
+    @property
+    def _process_file(self) -> Path:
+        return self._folder / "postmaster.pid"
+
+    def _is_server(self, process: int) -> bool:
+        """Whether a process is the server of this folder, and not one that got a dead server's number."""
+        if not Path("/proc/self/cmdline").exists():  # not Linux
+            return self._program("pg_ctl", "-D", str(self._folder), "status", check=False).returncode == 0
+        try:
+            arguments = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            return False
+        return os.fsencode(self._folder) in arguments  # A zombie has none.
 
     def _start_options(self) -> str:
         settings = {**self._options, "unix_socket_directories": str(self._socket_folder())}
@@ -149,3 +238,20 @@ class EmbeddedPostgres:
         if check and done.returncode != 0:
             raise EmbeddedDatabaseFailed(f"{program} failed: {output.strip()[-2000:]}")
         return done
+
+
+def _process_in(file: Path) -> int | None:
+    try:
+        return abs(int(file.read_text().partition("\n")[0]))
+    except (OSError, ValueError):
+        return None
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody else's
+    return True

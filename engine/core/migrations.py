@@ -1,15 +1,20 @@
 """Brings a database to the schema that this code wants: plain SQL files, forward only."""
 
+import asyncio
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
 import asyncpg
 
-from engine.core.errors import Conflict
+from engine.core.errors import Conflict, Unavailable
 
 _LOCK = 7_265_078  # Any number, as long as it is always the same one.
+TURN_SECONDS = 300.0
+SAY_SECONDS = 5.0
+_LOOK_SECONDS = 0.1
 _HISTORY = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
     name       text PRIMARY KEY,
@@ -25,6 +30,10 @@ class MigrationChanged(Conflict):
 
 class MigrationUnknown(Conflict):
     code = "migration_unknown"
+
+
+class MigrationsBusy(Unavailable):
+    code = "migrations_busy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +61,11 @@ async def plan(connection: asyncpg.Connection, migrations: list[Migration]) -> l
     Raises MigrationChanged when a file that was applied reads differently now, and MigrationUnknown
     when the database has steps that this release does not know.
     """
-    applied = await _applied(connection)
+    return still_to_take(await _applied(connection), migrations)
+
+
+def still_to_take(applied: dict[str, str], migrations: list[Migration]) -> list[Migration]:
+    """Return the steps whose names are not among the applied ones; raises what `plan` raises."""
     known = {migration.name: migration for migration in migrations}
     for name, checksum in applied.items():
         if name not in known:
@@ -78,9 +91,9 @@ async def migrate(
 ) -> list[str]:
     """Take every step that is missing, each in its own transaction; return their names.
 
-    Several processes may do this at once: they take turns.
+    Several processes may do this at once: they take turns. Raises MigrationsBusy when a turn does not come.
     """
-    await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+    await _take_turn(connection, say)
     try:
         await connection.execute("SET lock_timeout = '5s'")
         await connection.execute(_HISTORY)
@@ -97,6 +110,21 @@ async def migrate(
         return [migration.name for migration in missing]
     finally:
         await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
+
+
+async def _take_turn(connection: asyncpg.Connection, say: Callable[[str], None]) -> None:
+    began, has_said = monotonic(), False
+    while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
+        waited = monotonic() - began
+        if waited >= TURN_SECONDS:
+            raise MigrationsBusy(
+                f"Another process has been migrating this database for {TURN_SECONDS:.0f} seconds. "
+                "See pg_locks (locktype advisory) for which one, and end it if it hangs."
+            )
+        if waited >= SAY_SECONDS and not has_said:
+            say("waiting: another process migrates this database")
+            has_said = True
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def _applied(connection: asyncpg.Connection) -> dict[str, str]:

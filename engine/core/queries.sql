@@ -37,3 +37,7 @@ DELETE FROM events
  WHERE (org_id, no) IN (
        SELECT org_id, no FROM events WHERE at < now() - :keep_hours::int * interval '1 hour'
         ORDER BY at LIMIT 5000);
+
+-- name: applied_migrations
+-- Every migration that the database has seen; any application may look whether the schema is its own.
+SELECT name, checksum FROM schema_migrations;

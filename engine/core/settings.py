@@ -36,7 +36,8 @@ class Settings(BaseSettings):
     access_token_minutes: int = Field(15, ge=1, le=60, description="How long an access token works.")
     refresh_token_days: int = Field(30, ge=1, le=365, description="How long a session lasts unused.")
     trusted_proxies: str = Field(
-        "127.0.0.1", description="Addresses whose X-Forwarded-For is believed, with commas between."
+        "",
+        description="Addresses whose X-Forwarded-For is believed, with commas between; none when unset.",
     )
 
     model: str | None = Field(

@@ -13,6 +13,7 @@ from engine.core.embedded import EmbeddedPostgres
 from engine.core.migrations import (
     Migration,
     MigrationChanged,
+    MigrationsBusy,
     MigrationUnknown,
     migrate,
     plan,
@@ -146,3 +147,22 @@ async def test_a_checksum_is_of_the_text_and_of_nothing_else(tmp_path: Path) -> 
     assert first.checksum == Migration("elsewhere", "SELECT 1;").checksum
     assert first.checksum != Migration(first.name, "SELECT 1; ").checksum
     assert len(second.checksum) == 64
+
+
+async def test_a_turn_that_does_not_come_is_told_and_given_up(
+    connection: asyncpg.Connection, empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.core.migrations.SAY_SECONDS", 0.1)
+    monkeypatch.setattr("engine.core.migrations.TURN_SECONDS", 0.5)
+    said: list[str] = []
+    other = await asyncpg.connect(empty_url)
+    try:
+        await other.execute("SELECT pg_advisory_lock(7265078)")
+
+        with pytest.raises(MigrationsBusy):
+            await migrate(connection, [FIRST], say=said.append)
+    finally:
+        await other.close()
+
+    assert said == ["waiting: another process migrates this database"]
+    assert await migrate(connection, [FIRST]) == [FIRST.name]
