@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from enum import Enum
 
-from engine.cli.chat.api import Api, Refused
+from engine.cli.chat.api import Api, EngineAway, Refused
 from engine.cli.chat.conversation import Conversation, Json
 from engine.cli.chat.plain_text import one_line
 from engine.cli.chat.screen import Screen
@@ -60,6 +60,10 @@ class Commands:
                 self._say("unknown", command=one_line(command))
         except Refused as refused:
             self._say("no", detail=refused.detail)
+        except EngineAway as away:
+            self._say("no", detail=away.message)  # The arrow up brings the line back.
+            if not self._screen.is_live:
+                raise
         return Next.LINE
 
     async def _post(self, line: str) -> None:

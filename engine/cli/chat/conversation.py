@@ -78,6 +78,10 @@ class Conversation:
         """Forget how a run ended that is about to be tried again."""
         self._over.discard(run_id)
 
+    async def mark_read(self) -> None:
+        """Tell the engine that the chat was read to its end."""
+        await self._api.call("POST", f"/chats/{self.chat['id']}/read", {})
+
     async def show_history(self, count: int) -> None:
         """Show the last messages, oldest first."""
         path = f"/chats/{self.chat['id']}/messages?limit={count}"
@@ -111,7 +115,7 @@ class Conversation:
         title = one_line(self.chat["title"])
         self._screen.say(self._words("in_chat", title=title, members=self.members()), style="bold")
         await self.show_history(FIRST_LINES)
-        await self._api.call("POST", f"/chats/{self.chat['id']}/read", {})
+        await self.mark_read()
         self.is_open.set()
 
     # Messages and signatures.

@@ -4,15 +4,18 @@ import asyncio
 import os
 import signal
 import sys
+from contextlib import suppress
 
-from engine.cli.chat.api import Api, Refused, SignedOut
+from engine.cli.chat.api import Api, EngineAway, Refused, SignedOut
 from engine.cli.chat.commands import AT_ONCE, Commands, Next
 from engine.cli.chat.conversation import Conversation, is_gone
 from engine.cli.chat.screen import Screen, screen_for
 from engine.cli.chat.sign_in import InputEnded, choose_chat, sign_in
-from engine.cli.chat.stream import follow
+from engine.cli.chat.stream import Event, follow
 from engine.cli.chat.words import Words, locale_of
 from engine.core.errors import Forbidden
+
+AGAIN_SECONDS = 1.0
 
 
 class ChatEnded(Forbidden):
@@ -67,7 +70,10 @@ async def _talk_in_one(api: Api, screen: Screen, words: Words, title: str | None
             hearing.result()
             screen.say(words("gone"), style="red")
             return Next.ANOTHER_CHAT if screen.is_live else Next.LEAVE
-        return typing.result()
+        leaving = typing.result()
+        with suppress(EngineAway, Refused):
+            await conversation.mark_read()  # What was said while it was open was seen.
+        return leaving
     finally:
         for task in (hearing, typing):
             task.cancel()
@@ -78,10 +84,19 @@ async def _hear(api: Api, conversation: Conversation) -> None:
     """Take in what happens in the chat; return when it is no longer the person's."""
     try:
         async for event in follow(api, conversation.chat["id"], lost=conversation.lost):
-            await conversation.take(event)
+            await _take_in(conversation, event)
     except Refused as refused:
         if not is_gone(refused):
             raise
+
+
+async def _take_in(conversation: Conversation, event: Event) -> None:
+    """Take an event in, again should the engine go away while more of it is asked for."""
+    while True:
+        try:
+            return await conversation.take(event)
+        except EngineAway:
+            await asyncio.sleep(AGAIN_SECONDS)
 
 
 async def _type(screen: Screen, commands: Commands, conversation: Conversation) -> Next:
