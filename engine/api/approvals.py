@@ -10,7 +10,7 @@ from pydantic import Field
 from engine.api.caller import Authenticated
 from engine.api.chats import MOST_CHARACTERS
 from engine.api.messages import MessageView, message_view
-from engine.api.views import Page, View
+from engine.api.views import Body, Page, View
 from engine.core.cursor import decode_cursor, encode_cursor
 from engine.domains import approvals, chats
 from engine.domains.approvals import Draft, DraftStatus, Verdict
@@ -18,7 +18,7 @@ from engine.domains.approvals import Draft, DraftStatus, Verdict
 router = APIRouter(tags=["approvals"])
 
 
-class Sign(View):
+class Sign(Body):
     """`content` is the new text of an edit; `comment` may say why."""
 
     verdict: Verdict

@@ -13,7 +13,7 @@ from engine.api.caller import Authenticated, Caller
 from engine.api.live import ENDS, Event, Subscription, unnumbered
 from engine.api.messages import MentionView, MessageView, as_json, message_view
 from engine.api.streams import STREAM, leaving_on_failure, respond, words_so_far
-from engine.api.views import Page, View
+from engine.api.views import Body, Page, View
 from engine.core.cursor import decode_cursor, encode_cursor
 from engine.core.database import Transaction
 from engine.domains import approvals, chats, runs, users
@@ -48,33 +48,33 @@ class ChatView(View):
     unread: int
 
 
-class OpenChat(View):
+class OpenChat(Body):
     title: Title
     kind: ChatKind = "group"
     members: UserIds = Field(default_factory=list)
     roles: RoleCodes = Field(default_factory=list)
 
 
-class ChangeChat(View):
+class ChangeChat(Body):
     title: Title | None = None
     roles: RoleCodes | None = None
 
 
-class AddMembers(View):
+class AddMembers(Body):
     members: UserIds
 
 
-class PostMessage(View):
+class PostMessage(Body):
     content: Content
     client_message_id: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     reply_to: UUID | None = None
 
 
-class EditMessage(View):
+class EditMessage(Body):
     content: Content
 
 
-class MarkRead(View):
+class MarkRead(Body):
     up_to_no: Annotated[int, Field(ge=0, lt=2**62)] | None = None
 
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from engine.api.live import TooManyStreams
 from engine.core.database import DatabaseAway
 from engine.core.errors import Conflict, Forbidden, Invalid, NotFound, Refusal, Unavailable
-from engine.domains import sessions
+from engine.domains import runs, sessions
 
 _STATUSES: dict[type[Exception], int] = {
     NotFound: 404,
@@ -22,6 +22,7 @@ _STATUSES: dict[type[Exception], int] = {
     Unavailable: 503,
     sessions.NotAuthenticated: 401,
     sessions.TooManyAttempts: 429,
+    runs.TooManyRuns: 429,
     TooManyStreams: 429,
 }
 _CODES = {404: "route_not_found", 405: "method_not_allowed"}
@@ -58,7 +59,7 @@ def problem_of(refusal: Refusal, *, request_id: str) -> Response:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(refusal, DatabaseAway):
         headers["Retry-After"] = "2"
-    if isinstance(refusal, sessions.TooManyAttempts):
+    if isinstance(refusal, (sessions.TooManyAttempts, runs.TooManyRuns)):
         headers["Retry-After"] = str(refusal.retry_after_seconds)
     return problem(
         status,

@@ -1,13 +1,14 @@
 """The HTTP edge over the test's database, driven in process."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+import structlog
 
 from engine.api import create_app
 from engine.core.database import Database
@@ -16,8 +17,8 @@ from engine.domains import sessions
 from engine.domains.organizations import Registration
 from engine.roles import Catalogue, load_roles
 from engine.worker import Worker
-from tests.edge.serving import Stage, served, talking_model
-from tests.world import ACCESS_SECONDS, World, introduce
+from tests.edge.serving import Client, Stage, served, talking_model
+from tests.world import ACCESS_SECONDS, Firm, World, introduce
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,6 +41,15 @@ class Parts:
 
     async def missing_migrations(self) -> list[str]:
         return list(self.missing)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_tracebacks() -> Iterator[None]:
+    """Log as the engine does: to draw every local variable of a traceback takes ten seconds."""
+    renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], renderer])
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture
@@ -94,3 +104,18 @@ async def stage(parts: Parts) -> AsyncIterator[Stage]:
     finally:
         await worker.stop()
         await asyncio.gather(working, return_exceptions=True)
+
+
+@pytest.fixture
+async def firm(stage: Stage) -> Firm:
+    return await stage.world.organization()
+
+
+@pytest.fixture
+async def ann(stage: Stage, firm: Firm) -> Client:
+    return await stage.enter(firm.admin)
+
+
+@pytest.fixture
+async def ivan(stage: Stage, firm: Firm) -> Client:
+    return await stage.enter(await stage.world.user(firm, "ivan"))

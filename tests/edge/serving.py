@@ -94,9 +94,11 @@ class Stage:
 
     async def rest(self) -> None:
         """Wait until no run is at work."""
-        async with asyncio.timeout(10):
-            while self.worker.runs_in_hand:
-                await asyncio.sleep(0.01)
+
+        async def is_idle() -> bool:
+            return not self.worker.runs_in_hand
+
+        await eventually(is_idle)
 
 
 @asynccontextmanager
@@ -107,8 +109,11 @@ async def served(app: FastAPI) -> AsyncIterator[int]:
     listener = socket.create_server(("127.0.0.1", 0))
     # Not serve(): it would take the signals away from pytest.
     serving = asyncio.create_task(server._serve([listener]))
-    while not server.started:
-        await asyncio.sleep(0.002)
+
+    async def is_up() -> bool:
+        return server.started
+
+    await eventually(is_up)
     try:
         yield listener.getsockname()[1]
     finally:
@@ -142,9 +147,20 @@ async def to_the_end(stream: Stream, *, seconds: float = 10) -> list[Event]:
         return [event async for event in events]
 
 
+async def asked(client: Client, chat_id: str, content: str = "@@lawyer, можно?") -> tuple[str, str]:
+    """Call one role; return the run's and the answer's ids."""
+    (run,) = (await client.post(chat_id, content))["runs"]
+    return run["id"], run["answer_id"]
+
+
 def kind(*names: str) -> Callable[[Event], bool]:
     """Tell whether an event is of one of these kinds."""
     return lambda event: event.kind in names
+
+
+def is_message(message_id: str) -> Callable[[Event], bool]:
+    """Tell whether an event speaks of a message."""
+    return lambda event: bool(event.data.get("message_id") == message_id)
 
 
 def numbered(events: list[Event]) -> list[Event]:
@@ -168,8 +184,10 @@ def words_of(events: list[Event], run_id: str | UUID) -> str:
     return text
 
 
-async def eventually(holds: Callable[[], Awaitable[bool]], *, seconds: float = 10) -> None:
-    """Wait until something is so."""
-    async with asyncio.timeout(seconds):
-        while not await holds():
-            await asyncio.sleep(0.02)
+async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until something is so, ten seconds at most."""
+    for _ in range(1000):
+        if await holds():
+            return
+        await asyncio.sleep(0.01)
+    raise TimeoutError

@@ -180,7 +180,10 @@ async def test_a_bug_is_a_500_that_tells_nothing(
     assert answer.headers["X-Request-ID"] == answer.json()["request_id"]
 
 
-async def test_readiness_says_what_is_missing(api: Api, parts: Parts) -> None:
+async def test_readiness_says_what_is_missing(
+    api: Api, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.api.health.KEPT_SECONDS", 0)
     ready = await api.get("/health/ready")
     parts.missing = ("0002_pre_next",)
     behind = await api.get("/health/ready")

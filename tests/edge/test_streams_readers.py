@@ -1,0 +1,266 @@
+"""Who hears what, and when a stream ends: membership, sessions, slow readers, and the engine's own end."""
+
+import asyncio
+import json
+from uuid import UUID
+
+import pytest
+
+from engine.api import live
+from engine.domains import chats, sessions, users
+from engine.domains.users import UserChanges
+from tests.edge.serving import (
+    API,
+    WORDS,
+    Client,
+    Stage,
+    asked,
+    eventually,
+    kind,
+    numbered,
+    to_the_end,
+    until,
+    words_of,
+)
+from tests.unit.scripted_model import say
+from tests.world import Firm
+
+TEXT = "".join(WORDS)
+
+
+async def remove(stage: Stage, firm: Firm, chat_id: str, person: Client) -> None:
+    async with stage.world.database.as_organization(firm.id) as tx:
+        await chats.remove_member(tx, firm.admin.actor, chat_id=UUID(chat_id), user_id=person.person.id)
+
+
+async def test_a_new_chat_appears_in_ones_stream_and_its_words_too(
+    stage: Stage, firm: Firm, ann: Client, ivan: Client
+) -> None:
+    stream = await ivan.follow("/events")
+    await until(stream, kind("hello"))
+
+    chat_id = await ann.open_chat(ivan)
+    run_id, _ = await asked(ann, chat_id, "@@lawyer, вот @ivan спрашивает")
+    heard = await until(stream, kind("run.completed"))
+
+    kinds = [event.kind for event in heard]
+    assert kinds[0] == "chat.joined"
+    assert kinds.count("mention") == 1
+    assert words_of(heard, run_id) == TEXT
+
+
+async def test_a_member_who_is_removed_hears_nothing_more_at_once(
+    stage: Stage, firm: Firm, ann: Client, ivan: Client
+) -> None:
+    stage.script(say(*WORDS, pause=0.02, forever=True))
+    chat_id = await ann.open_chat(ivan)
+    run_id, _ = await asked(ann, chat_id)
+    of_chat, of_all = await ivan.follow(f"/chats/{chat_id}/events"), await ivan.follow("/events")
+    await until(of_chat, kind("run.snapshot"))
+    await until(of_all, kind("run.snapshot"))
+
+    await remove(stage, firm, chat_id, ivan)
+    await ann.post(chat_id, "тайна")
+    left = await to_the_end(of_chat)
+    elsewhere = await ivan.open_chat()
+    await ivan.post(elsewhere, "дальше")
+    heard = await until(of_all, kind("message.created"))
+
+    assert left[-1].kind == "chat.left"
+    after = [event.kind for event in heard]
+    assert after[after.index("chat.left") :] == ["chat.left", "chat.joined", "message.created"]
+    assert "тайна" not in json.dumps([event.data for event in [*left, *heard]], ensure_ascii=False)
+    await ann.call("POST", f"/runs/{run_id}/cancel")
+
+
+async def test_a_member_who_is_removed_hears_no_more_of_what_they_asked(
+    stage: Stage, firm: Firm, ann: Client, ivan: Client
+) -> None:
+    stage.script(say(*WORDS, pause=0.02, forever=True))
+    chat_id = await ann.open_chat(ivan)
+    stream = await ivan.follow(f"/chats/{chat_id}/messages", body={"content": "@@lawyer, ау"})
+    begun = await until(stream, kind("run.delta"))
+
+    await remove(stage, firm, chat_id, ivan)
+    rest = await to_the_end(stream, seconds=2)
+
+    assert not {event.kind for event in rest} - {"run.delta"}
+    await ann.call("POST", f"/runs/{begun[-1].data['run_id']}/cancel")
+
+
+async def test_a_member_who_is_removed_hears_no_more_of_a_run(
+    stage: Stage, firm: Firm, ann: Client, ivan: Client
+) -> None:
+    stage.script(say(*WORDS, pause=0.02, forever=True))
+    chat_id = await ann.open_chat(ivan)
+    run_id, _ = await asked(ann, chat_id)
+    stream = await ivan.follow(f"/runs/{run_id}/events")
+    await until(stream, kind("run.delta"))
+
+    await remove(stage, firm, chat_id, ivan)
+    rest = await to_the_end(stream, seconds=2)
+
+    assert not {event.kind for event in rest} - {"run.delta"}
+    await ann.call("POST", f"/runs/{run_id}/cancel")
+
+
+@pytest.mark.parametrize("path", ["/chats/{chat_id}/events", "/events"])
+async def test_a_member_who_is_removed_while_a_stream_opens_hears_nothing(
+    stage: Stage, firm: Firm, ann: Client, ivan: Client, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat_id, elsewhere = await ann.open_chat(ivan), await ivan.open_chat()
+    await ann.follow(f"/chats/{chat_id}/events")
+    follow = live.Hub.follow
+
+    async def follow_too_late(self: live.Hub, subscription: live.Subscription) -> int:
+        monkeypatch.setattr(live.Hub, "follow", follow)
+        await remove(stage, firm, chat_id, ivan)
+        return await follow(self, subscription)
+
+    monkeypatch.setattr(live.Hub, "follow", follow_too_late)
+    headers = {"Authorization": f"Bearer {ivan.token}"}
+    told = b""
+    try:
+        async with stage.http.stream("GET", API + path.format(chat_id=chat_id), headers=headers) as answer:
+            await ann.post(chat_id, "SECRET")
+            await ivan.post(elsewhere, "the end")
+            async with asyncio.timeout(1.5):
+                async for chunk in answer.aiter_bytes():
+                    told += chunk
+                    if b"the end" in told:
+                        break
+    except TimeoutError:
+        pass  # The stream of a chat that one is not in tells nothing, or ends.
+
+    assert b"SECRET" not in told
+
+
+async def test_a_chat_that_is_deleted_ends_its_stream(ann: Client, ivan: Client) -> None:
+    chat_id = await ann.open_chat(ivan)
+    stream = await ivan.follow(f"/chats/{chat_id}/events")
+    await until(stream, kind("hello"))
+
+    await ann.call("DELETE", f"/chats/{chat_id}", expect=204)
+
+    assert [event.kind for event in await to_the_end(stream)] == ["chat.deleted"]
+
+
+@pytest.mark.parametrize("how", ["logout", "deactivated"])
+async def test_streams_end_with_their_session(
+    stage: Stage, firm: Firm, ann: Client, ivan: Client, how: str
+) -> None:
+    stage.script(say(*WORDS, pause=0.02, forever=True))
+    chat_id = await ann.open_chat(ivan)
+    run_id, _ = await asked(ann, chat_id)
+    streams = [
+        await ivan.follow(path) for path in ("/events", f"/chats/{chat_id}/events", f"/runs/{run_id}/events")
+    ]
+    other = await (await stage.enter(ivan.person)).follow("/events")
+    await until(other, kind("hello"))
+    for stream in streams:
+        await until(stream, kind("hello", "run.started"))
+
+    if how == "logout":
+        await ivan.call("POST", "/auth/logout", expect=204)
+    else:
+        async with stage.world.database.as_organization(firm.id) as tx:
+            await users.update_user(
+                tx, firm.admin.actor, user_id=ivan.person.id, changes=UserChanges(is_active=False)
+            )
+        await to_the_end(other, seconds=5)
+
+    for stream in streams:
+        await to_the_end(stream, seconds=5)
+    assert (await ivan.call("GET", "/chats", expect=401))["code"] == sessions.SessionOver.code
+    await ann.call("POST", f"/runs/{run_id}/cancel")
+
+
+async def test_a_stream_of_another_organization_or_chat_is_not_found(
+    stage: Stage, ann: Client, ivan: Client
+) -> None:
+    other = await stage.enter((await stage.world.organization("Лютик", admin="rose")).admin)
+    chat_id = await ann.open_chat()
+    run_id, _ = await asked(ann, chat_id)
+
+    for client in (other, ivan):
+        assert (await client.call("GET", f"/chats/{chat_id}/events", expect=404))["code"] == "chat_not_found"
+        assert (await client.call("GET", f"/runs/{run_id}/events", expect=404))["code"] == "run_not_found"
+    assert stage.hub.readers == 0
+
+
+async def test_a_reader_too_far_behind_is_let_go_and_resumes_without_loss(
+    stage: Stage, ann: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "MOST_WAITING", 5)
+    chat_id = await ann.open_chat()
+    subscription = live.Subscription(
+        ann.person.org_id, ann.person.id, UUID(int=0), [UUID(chat_id), ann.person.id]
+    )
+    await stage.hub.follow(subscription)
+    for n in range(12):
+        await ann.post(chat_id, f"{n}")
+
+    waited = await subscription.next()
+    assert len(waited) == 5
+    assert not subscription.is_open
+    assert await subscription.next() == []
+    stage.hub.leave(subscription)
+    stream = await ann.follow(f"/chats/{chat_id}/events", last_event_id=waited[-1].no)
+    rest = numbered(await until(stream, lambda event: event.data.get("message", {}).get("content") == "11"))
+    texts = [
+        each["message"]["content"] for each in (*(one.data for one in waited), *(one.data for one in rest))
+    ]
+    assert texts == [f"{n}" for n in range(12)]
+
+
+async def test_three_hundred_readers_hear_everything_and_leave_nothing_behind(
+    stage: Stage, ann: Client
+) -> None:
+    chat_id = await ann.open_chat()
+    streams = await asyncio.gather(*(ann.follow(f"/chats/{chat_id}/events") for _ in range(300)))
+    assert stage.hub.readers == 300
+
+    run_id, _ = await asked(ann, chat_id)
+    heard = await asyncio.gather(*(until(stream, kind("run.completed"), seconds=30) for stream in streams))
+
+    assert {words_of(events, run_id) for events in heard} == {TEXT}
+    for stream in streams:
+        stream.close()
+
+    async def nobody_reads() -> bool:
+        return stage.hub.readers == 0
+
+    await eventually(nobody_reads)
+
+
+async def test_readers_are_asked_to_come_back_when_the_engine_ends(stage: Stage, ann: Client) -> None:
+    chat_id = await ann.open_chat()
+    streams = [await ann.follow(path) for path in ("/events", f"/chats/{chat_id}/events")]
+    for stream in streams:
+        await until(stream, kind("hello"))
+
+    stage.hub.say_goodbye()
+
+    for stream in streams:
+        (farewell,) = await to_the_end(stream)
+        assert (farewell.kind, farewell.data["retry_ms"]) == ("reconnect", 1000)
+
+
+async def test_a_stream_suits_the_proxies_before_it(ann: Client) -> None:
+    headers = (await ann.follow("/events")).headers.lower()
+
+    assert b"content-type: text/event-stream" in headers
+    assert b"x-accel-buffering: no" in headers
+    assert b"cache-control: no-store" in headers
+
+
+async def test_a_reader_is_told_that_the_engine_still_lives(
+    ann: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.api.streams.HEARTBEAT_SECONDS", 0.05)
+    stream = await ann.follow("/events")
+
+    with pytest.raises(TimeoutError):
+        await to_the_end(stream, seconds=0.5)
+
+    assert stream.comments >= 3
