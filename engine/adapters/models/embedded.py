@@ -175,7 +175,8 @@ class EmbeddedModel:
         params.n_parallel = self._parallel
         # Its threads wait for one another after every layer. With one on each core, anything else that runs
         # (our database does) makes it six times slower; with one core left free it hardly notices.
-        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = max(1, cores - 1)
+        params.cpuparams.n_threads = max(1, cores - 1)
+        params.cpuparams_batch.n_threads = cores  # A prompt is read in large pieces, with little waiting.
         params.cpuparams.poll = 0  # Waiting by spinning would take the time of the one that is waited for.
         params.cpuparams_batch.poll = 0
         params.cache_ram_mib = _PROMPT_CACHE_MB  # by default it would keep 8 GB of old prompts
