@@ -3,9 +3,10 @@
 import asyncio
 import gc
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from subprocess import SubprocessError
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 ROLES = Path(__file__).parent / "roles"
 PROMPTS = Path(__file__).parents[1] / "prompts"
 HOUSEKEEPING_SECONDS = 600
+FULL_BATCH = 1000  # rows, of the smallest kind of batch; after fewer there is no hurry
+BETWEEN_BATCHES_SECONDS = 0.2
 DATABASE_SECONDS = 2.0
 MOST_DATABASE_SECONDS = 60.0
 MODEL_SECONDS = 15.0
@@ -132,14 +135,9 @@ class Engine:
 
     async def keep_house(self) -> None:
         """Delete what has outlived its use, a batch at a time, until cancelled."""
-        hours = self.settings.events_keep_hours
         while True:
             try:
-                async with self.database.across_organizations(reason="forget old events") as tx:
-                    await core_database.forget_old_events(tx, keep_hours=hours)
-                    await runs.forget_old_events(tx, keep_hours=hours)
-                    await runs.forget_old_checkpoints(tx, keep_hours=hours)
-                await sessions.forget_old_sessions(self.database)
+                await forget_what_is_old(self.database, keep_hours=self.settings.events_keep_hours)
             except Exception:  # noqa: BLE001 - the house is kept again in a while
                 log.exception("housekeeping_failed")
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
@@ -224,6 +222,25 @@ async def keep_running(embedded: EmbeddedPostgres) -> None:
         except (EmbeddedDatabaseFailed, OSError, SubprocessError) as error:
             log.error("embedded_database_not_started", error=str(error), next_try_seconds=pause * 2)
         pause = min(pause * 2, MOST_DATABASE_SECONDS)
+
+
+async def forget_what_is_old(database: Database, *, keep_hours: int) -> None:
+    """Delete events, steps and sessions that nobody needs any more, a batch in a transaction."""
+
+    async def batch_of(forget: Callable[..., Awaitable[int]]) -> int:
+        async with database.across_organizations(reason="forget old events") as tx:
+            return await forget(tx, keep_hours=keep_hours)
+
+    for forget_a_batch in (
+        partial(batch_of, core_database.forget_old_events),
+        partial(batch_of, runs.forget_old_events),
+        partial(batch_of, runs.forget_old_checkpoints),
+        partial(sessions.forget_old_sessions, database),
+    ):
+        while True:
+            if await forget_a_batch() < FULL_BATCH:
+                break
+            await asyncio.sleep(BETWEEN_BATCHES_SECONDS)
 
 
 async def bring_up_to_date(owner_url: str) -> list[str]:

@@ -4,6 +4,28 @@ CREATE FUNCTION public.current_org() RETURNS uuid
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN (NULLIF(current_setting('app.org_id'::text, true), ''::text))::uuid;
 
+CREATE TABLE public.chats (
+    org_id uuid DEFAULT public.current_org() NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    title text NOT NULL,
+    kind text NOT NULL,
+    role_codes text[] DEFAULT '{}'::text[] NOT NULL,
+    created_by uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    deleted_at timestamp with time zone,
+    last_message_no bigint DEFAULT 0 NOT NULL,
+    last_message_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT chats_kind_check CHECK ((kind = ANY (ARRAY['group'::text, 'direct'::text]))),
+    CONSTRAINT chats_title_check CHECK (((length(title) >= 1) AND (length(title) <= 200)))
+)
+WITH (fillfactor='70');
+
+ALTER TABLE ONLY public.chats FORCE ROW LEVEL SECURITY;
+
+CREATE FUNCTION public.chat_exists(chat uuid) RETURNS boolean
+    LANGUAGE sql STABLE COST 1000 PARALLEL SAFE
+    RETURN (EXISTS (SELECT FROM public.chats WHERE ((chats.id = chat_exists.chat) AND (chats.deleted_at IS NULL))));
+
 CREATE TABLE public.role_settings (
     org_id uuid DEFAULT public.current_org() NOT NULL,
     role_code text NOT NULL,
@@ -51,24 +73,6 @@ CREATE TABLE public.chat_members (
 WITH (fillfactor='70');
 
 ALTER TABLE ONLY public.chat_members FORCE ROW LEVEL SECURITY;
-
-CREATE TABLE public.chats (
-    org_id uuid DEFAULT public.current_org() NOT NULL,
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    title text NOT NULL,
-    kind text NOT NULL,
-    role_codes text[] DEFAULT '{}'::text[] NOT NULL,
-    created_by uuid NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    deleted_at timestamp with time zone,
-    last_message_no bigint DEFAULT 0 NOT NULL,
-    last_message_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT chats_kind_check CHECK ((kind = ANY (ARRAY['group'::text, 'direct'::text]))),
-    CONSTRAINT chats_title_check CHECK (((length(title) >= 1) AND (length(title) <= 200)))
-)
-WITH (fillfactor='70');
-
-ALTER TABLE ONLY public.chats FORCE ROW LEVEL SECURITY;
 
 CREATE TABLE public.checkpoint_blobs (
     org_id uuid DEFAULT public.current_org() NOT NULL,
@@ -428,11 +432,11 @@ CREATE INDEX refresh_tokens_of_session ON public.refresh_tokens USING btree (org
 
 CREATE INDEX run_events_at ON public.run_events USING brin (at);
 
-CREATE INDEX runs_in_order ON public.runs USING btree (org_id, chat_id, role_code, "position") WHERE (status = ANY (ARRAY['queued'::text, 'running'::text]));
-
 CREATE INDEX runs_leased ON public.runs USING btree (lease_until) WHERE (status = 'running'::text);
 
-CREATE INDEX runs_queued ON public.runs USING btree (queued_at) WHERE (status = 'queued'::text);
+CREATE INDEX runs_turns ON public.runs USING btree (org_id, chat_id, role_code, "position", queued_at, id) WHERE (status = ANY (ARRAY['queued'::text, 'running'::text]));
+
+CREATE INDEX runs_waiting ON public.runs USING btree (org_id, asker_id, chat_id, role_code) WHERE (status = 'queued'::text);
 
 CREATE INDEX sessions_ended ON public.sessions USING btree (ended_at) WHERE (ended_at IS NOT NULL);
 
@@ -669,10 +673,10 @@ ALTER TABLE public.tool_calls ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.users ENABLE ROW LEVEL SECURITY;
 GRANT USAGE ON SCHEMA public TO rugpt_app;
 GRANT USAGE ON SCHEMA public TO rugpt_across;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.chats TO rugpt_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.role_settings TO rugpt_app;
 GRANT SELECT,INSERT ON TABLE public.audit_log TO rugpt_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.chat_members TO rugpt_app;
-GRANT SELECT,INSERT,UPDATE ON TABLE public.chats TO rugpt_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.checkpoint_blobs TO rugpt_app;
 GRANT DELETE ON TABLE public.checkpoint_blobs TO rugpt_across;
 GRANT SELECT(org_id) ON TABLE public.checkpoint_blobs TO rugpt_across;

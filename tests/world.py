@@ -181,6 +181,7 @@ class World:
 def introduce(bus: Bus) -> None:
     """Let the rooms react to one another as they do in a running engine."""
     bus.on(chats.MessagePosted, runs.queue_for_message)
+    bus.on(chats.ChatDeleted, runs.cancel_of_chat)
     bus.on(runs.AnswersPosted, approvals.open_drafts)
 
 

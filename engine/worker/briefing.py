@@ -1,5 +1,6 @@
 """What a role is told before it answers: who asks, where, and what was said before."""
 
+import re
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -11,6 +12,9 @@ from engine.roles import Catalogue, Role
 _CHARACTERS_PER_TOKEN = 3  # Cyrillic text in the tokenizers of today's models; Latin text has more.
 _MOST_OF_THE_WINDOW = 0.5  # The rest is for the prompt, tools and the answer.
 _SPEAKER_COST = 30  # characters
+# People choose their names and words freely; a role's mark must be nobody's but a role's.
+_MARKS = re.compile(r"[\[\]()№@:\s]+")
+_ROLE_MARK = re.compile(r"\[(?=\s*роль\b)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +77,19 @@ def as_role_reads(
         if reader is not None and line.role_code == reader.code:
             kept.append(ModelMessage("assistant", line.content))
         else:
-            kept.append(ModelMessage("user", f"{_speaker(line, roles)} (№{line.no}): {line.content}"))
+            said = without_role_marks(line.content)
+            kept.append(ModelMessage("user", f"{speaker(line, roles)} (№{line.no}): {said}"))
     return tuple(reversed(kept))
 
 
-def _speaker(line: chats.Line, roles: Catalogue) -> str:
+def speaker(line: chats.Line, roles: Catalogue) -> str:
+    """Return who speaks, as roles read it: a role in brackets, which no person's name can have here."""
     if line.role_code is None:
-        return line.speaker or "?"
+        return " ".join(_MARKS.sub(" ", line.speaker or "").split()) or "?"
     role = roles.get(line.role_code)
-    return f"@@{line.role_code}" if role is None else f"@@{role.name.ru}"
+    return f"[роль {line.role_code if role is None else role.name.ru}]"
+
+
+def without_role_marks(text: str) -> str:
+    """Return a quoted text in which no line looks like a role's."""
+    return _ROLE_MARK.sub("(", text)

@@ -1,5 +1,6 @@
 """Binds one attempt to what its graph may reach."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -11,7 +12,7 @@ from engine.domains.runs import ChatModel, Claim
 from engine.roles import Catalogue, Role
 from engine.tools import FoundMessage, Registry, ToolContext
 from engine.worker.attempt import Attempt
-from engine.worker.briefing import Briefing
+from engine.worker.briefing import Briefing, speaker, without_role_marks
 
 
 def run_context(
@@ -23,6 +24,7 @@ def run_context(
     model: ChatModel,
     tools: Registry,
     database: Database,
+    searches: asyncio.Semaphore,
     call_tokens: int,
     checkpoints: graphs.Checkpoints | None,
     say: Callable[[str], None],
@@ -34,7 +36,7 @@ def run_context(
     tool_context = ToolContext(
         now=now,
         timezone=asker.timezone,
-        search_messages=lambda query, limit: _search(database, attempt.claim, query, limit),
+        search_messages=lambda query, limit: _search(database, searches, roles, attempt.claim, query, limit),
         record=attempt.record_tool,
     )
 
@@ -70,11 +72,15 @@ def run_context(
     )
 
 
-async def _search(database: Database, claim: Claim, query: str, limit: int) -> list[FoundMessage]:
+async def _search(
+    database: Database, searches: asyncio.Semaphore, roles: Catalogue, claim: Claim, query: str, limit: int
+) -> list[FoundMessage]:
     """Search the chat in which the role was called: what everyone in the room may read, and no more."""
-    async with database.as_organization(claim.org_id) as tx:
+    # Two at once: a search reads much, and the database has others to serve. The tool's own time limit
+    # ends whoever waits too long here or there.
+    async with searches, database.as_organization(claim.org_id) as tx:
         found = await chats.search_messages(tx, chat_id=claim.chat_id, query=query, limit=limit)
     return [
-        FoundMessage(line.no, line.speaker or f"@@{line.role_code}", line.said_at, line.content)
+        FoundMessage(line.no, speaker(line, roles), line.said_at, without_role_marks(line.content))
         for line in found
     ]

@@ -9,7 +9,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any
+from traceback import format_tb
+from typing import Any, Literal
 from uuid import UUID
 
 import asyncpg
@@ -34,6 +35,7 @@ class Entry:
     tool_uses: list[ToolUse] = field(default_factory=list)
     events: list[RunEvent] = field(default_factory=list)
     outcome: Outcome | None = None
+    is_bare: bool = False  # it holds so little that there is nothing left to leave out
     done: Callable[[], None] = lambda: None
 
     @property
@@ -123,23 +125,31 @@ class Recorder:
             await self._write_once(org_id, entries)
         except (DatabaseAway, asyncpg.TransactionRollbackError):
             raise
-        except Exception:  # noqa: BLE001 - one cannot be written: the others must not suffer for it
+        except Exception as error:  # noqa: BLE001 - one cannot be written: the others must not suffer
             if len(entries) > 1:
                 for entry in entries:
                     await self._write_together(org_id, [entry])
             else:
-                await self._write_failure(org_id, entries[0])
+                await self._write_failure(org_id, entries[0], error)
 
-    async def _write_failure(self, org_id: UUID, entry: Entry) -> None:
+    async def _write_failure(self, org_id: UUID, entry: Entry, error: Exception) -> None:
         claim = entry.attempt.claim
-        log.exception("run_not_recorded", org_id=str(org_id), run_id=str(claim.id))
+        # Not the error's own words: they quote what was to be written.
+        log.error(
+            "run_not_recorded",
+            org_id=str(org_id),
+            run_id=str(claim.id),
+            error=type(error).__name__,
+            sqlstate=getattr(error, "sqlstate", None),
+            at="Traceback:\n" + "".join(format_tb(error.__traceback__)),
+        )
         if entry.is_start:
             entry.attempt.announced()  # It goes on, and its end tells what became of it.
-        if entry.outcome is None or entry.outcome.status == "failed":
+        if entry.outcome is None or entry.is_bare:
             entry.done()  # Its lease runs out, and whoever takes it over counts one attempt more.
             return
-        failed = entry.attempt.failed("internal_error", "The answer could not be stored; it was logged.")
-        await self._write_together(org_id, [Entry(entry.attempt, outcome=failed, done=entry.done)])
+        bare = Entry(entry.attempt, outcome=_bare(entry.outcome), is_bare=True, done=entry.done)
+        await self._write_together(org_id, [bare])
 
     async def _write_once(self, org_id: UUID, entries: list[Entry]) -> None:
         durable = not all(entry.is_only_words for entry in entries)
@@ -151,6 +161,22 @@ class Recorder:
                 entry.attempt.announced()
             if entry.outcome is not None:
                 entry.done()
+
+
+def _bare(outcome: Outcome) -> Outcome:
+    """Return an end made of nothing but our own words: any other part may be what cannot be written."""
+    code, detail = "internal_error", "The end of this run could not be stored; the error is in the log."
+    is_cancelled = outcome.status == "cancelled"
+    data = {} if is_cancelled else {"code": code, "detail": detail}
+    status: Literal["cancelled", "failed"] = "cancelled" if is_cancelled else "failed"
+    return Outcome(
+        claim=outcome.claim,
+        status=status,
+        error_code=None if is_cancelled else code,
+        error_detail=None if is_cancelled else detail,
+        has_checkpoints=outcome.has_checkpoints,
+        unwritten=[RunEvent(outcome.unwritten[-1].id, f"run.{status}", data)],
+    )
 
 
 async def _write_entries(tx: Transaction, entries: list[Entry]) -> None:

@@ -33,6 +33,7 @@ SPEAK_SECONDS_AT_MOST = 0.1
 RESTART_SECONDS = 1.0
 STOP_SECONDS = 6.0
 MOST_ATTEMPTS = 5
+SEARCHES_AT_ONCE = 2
 CLAIM_BATCH = 64
 _PART_OF_THE_WINDOW = 3  # One call may write so much of it; the rest is what it reads.
 
@@ -64,6 +65,7 @@ class Worker:
         )
         self._attempts: dict[UUID, Attempt] = {}
         self._talking: set[Attempt] = set()
+        self._searches = asyncio.Semaphore(SEARCHES_AT_ONCE)
         self._recorder = Recorder(database)
         self._kept_versions: set[str] = set()
         self._wake = asyncio.Event()
@@ -214,6 +216,7 @@ class Worker:
             model=model,
             tools=self._tools,
             database=self._database,
+            searches=self._searches,
             call_tokens=self._call_tokens,
             checkpoints=checkpoints,
             say=partial(self._say, attempt),

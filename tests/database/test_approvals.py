@@ -102,10 +102,13 @@ async def test_a_draft_is_signed_by_those_whom_its_role_names_and_by_nobody_else
 
 @pytest.mark.parametrize("word", ["asker", "admins", "members"])
 async def test_a_person_whose_name_is_a_policys_word_signs_no_more_than_others(
-    world: World, database: Database, word: str
+    world: World, database: Database, database_url: str, word: str
 ) -> None:
     firm = await world.organization()
-    asker, sly, third = await world.user(firm), await world.user(firm, word), await world.user(firm)
+    asker, sly, third = [await world.user(firm) for _ in range(3)]
+    owner = await asyncpg.connect(database_url)  # New people cannot be called so; old ones may be.
+    await owner.execute("UPDATE users SET username = $1 WHERE id = $2", word, sly.id)
+    await owner.close()
     chat_id = await world.chat(asker, third)
     message_id = await world.draft(asker, chat_id, approvers=[word])
 
@@ -268,3 +271,45 @@ async def test_drafts_are_listed_to_those_who_may_sign_them_newest_first_and_pag
     assert await listed(mike, "draft") == [by_members]
     assert await listed(firm.admin, "draft", 1) == newest_first
     assert await listed(boss, "draft") == [by_name]
+
+
+async def test_who_asked_signs_only_while_in_the_chat(world: World, database: Database) -> None:
+    firm = await world.organization()
+    anna = await world.user(firm, "anna")
+    chat_id = await world.chat(firm.admin, anna)
+    message_id = await world.draft(anna, chat_id, approvers=["asker"])
+    async with database.as_organization(firm.id) as tx:
+        (listed,) = await approvals.list_drafts(tx, anna.actor, status=None, before=None, limit=10)
+        await chats.remove_member(tx, firm.admin.actor, chat_id=chat_id, user_id=anna.id)
+    assert listed.message_id == message_id
+
+    async with database.as_organization(firm.id) as tx:
+        assert await approvals.list_drafts(tx, anna.actor, status=None, before=None, limit=10) == []
+    with pytest.raises(DraftNotFound):
+        await decide(database, anna, message_id, Verdict.APPROVE)
+
+    async with database.as_organization(firm.id) as tx:
+        await chats.add_members(tx, firm.admin.actor, chat_id=chat_id, members=[anna.id])
+    assert (await decide(database, anna, message_id, Verdict.APPROVE)).status == "approved"
+
+
+@pytest.mark.parametrize("policy", ["asker", "members", "admins", "ann", "boss"])
+async def test_drafts_of_a_deleted_chat_are_nobodys(world: World, database: Database, policy: str) -> None:
+    firm = await world.organization()
+    boss = await world.user(firm, "boss")
+    chat_id, other_id = await world.chat(firm.admin), await world.chat(firm.admin)
+    gone = [await world.draft(firm.admin, chat_id, approvers=[policy]) for _ in range(2)]
+    left = await world.draft(firm.admin, other_id, approvers=[policy])
+    signer = boss if policy == "boss" else firm.admin
+    await decide(database, signer, gone[0], Verdict.REJECT)
+    async with database.as_organization(firm.id) as tx:
+        await chats.delete_chat(tx, firm.admin.actor, chat_id=chat_id)
+
+    async with database.as_organization(firm.id) as tx:
+        listed = await approvals.list_drafts(tx, signer.actor, status=None, before=None, limit=10)
+        for message_id in gone:
+            with pytest.raises(DraftNotFound):
+                await approvals.get_draft(tx, signer.actor, message_id=message_id)
+    assert [draft.message_id for draft in listed] == [left]
+    with pytest.raises(DraftNotFound):
+        await decide(database, signer, gone[1], Verdict.APPROVE)

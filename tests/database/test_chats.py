@@ -3,6 +3,7 @@
 import asyncio
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 
 from engine.core.database import Database
@@ -12,6 +13,7 @@ from engine.domains.chats.errors import (
     MemberNotFound,
     NotTheAuthor,
     NotTheChatOwner,
+    TitleInvalid,
     TooManyMentions,
     TooManyRoles,
     UnknownRole,
@@ -347,3 +349,54 @@ async def test_a_search_finds_word_forms_and_parts_but_nothing_deleted_or_of_oth
 
     assert found["договоры"] == found["17-б"] == found["поставка"] == [1]
     assert found["аренда"] == []
+
+
+async def test_a_search_reads_no_further_back_than_its_bound(
+    world: World, database: Database, database_url: str
+) -> None:
+    firm = await world.organization()
+    chat_id = await world.chat(firm.admin)
+    await world.post(firm.admin, chat_id, "договор в начале")
+    await world.post(firm.admin, chat_id, "договор позже")
+    owner = await asyncpg.connect(database_url)
+    await owner.execute(  # 62 messages of 64,000 bytes fit into the bound of 4,000,000; 63 do not.
+        "INSERT INTO messages (org_id, chat_id, no, author_id, content)"
+        " SELECT $1, $2, 2 + n, $3, repeat('я', 32000) FROM generate_series(1, 62) n",
+        firm.id, chat_id, firm.admin.id,
+    )  # fmt: skip
+    await owner.execute("UPDATE chats SET last_message_no = 64 WHERE id = $1", chat_id)
+
+    async def found() -> list[int]:
+        async with database.as_organization(firm.id) as tx:
+            return [
+                line.no
+                for line in await chats.search_messages(tx, chat_id=chat_id, query="договоры", limit=5)
+            ]
+
+    within = await found()
+    await owner.execute(
+        "INSERT INTO messages (org_id, chat_id, no, author_id, content)"
+        " VALUES ($1, $2, 65, $3, repeat('я', 32000))",
+        firm.id, chat_id, firm.admin.id,
+    )  # fmt: skip
+    await owner.execute("UPDATE chats SET last_message_no = 65 WHERE id = $1", chat_id)
+    beyond = await found()
+    await owner.close()
+
+    assert (within, beyond) == ([2, 1], [])
+
+
+async def test_a_title_is_one_line(world: World, database: Database) -> None:
+    firm = await world.organization()
+    chat_id = await world.chat(firm.admin)
+    actor = firm.admin.actor
+
+    async with database.as_organization(firm.id) as tx:
+        changed = await chats.change_chat(
+            tx, actor, chat_id=chat_id, title=" Кадры\r\n\tи\u2028право ", known_roles=SHIPPED
+        )
+        for bad in ("", " \n ", "a\x00b", "a\x1bb", "a\u202eb", "x" * 201):
+            with pytest.raises(TitleInvalid):
+                await chats.change_chat(tx, actor, chat_id=chat_id, title=bad, known_roles=SHIPPED)
+
+    assert changed.title == "Кадры и право"

@@ -11,6 +11,7 @@ from engine.core.cursor import BadCursor, decode_cursor, encode_cursor
 from engine.core.text import one_line
 from engine.domains.organizations.slugs import slug_of, slugs_of
 from engine.domains.users import (
+    DisplayNameInvalid,
     EmailInvalid,
     PasswordUnfit,
     TimezoneUnknown,
@@ -18,7 +19,7 @@ from engine.domains.users import (
     check_fitness,
     temporary_password,
 )
-from engine.domains.users.names import a_timezone, a_username, an_email
+from engine.domains.users.names import a_display_name, a_timezone, a_username, an_email
 
 
 @pytest.mark.parametrize("name", ["ann", "Анна", "ann.smith", "a_b-c", "ab", "x" * 64, "李雷", "42"])
@@ -43,11 +44,25 @@ def test_a_good_username_is_kept(name: str) -> None:
         "аnn\u202e",
         "²²",
         "🙂🙂",
+        "admins",
+        "Members",
+        "ASKER",
     ],
 )
 def test_a_bad_username_is_refused(name: str) -> None:
     with pytest.raises(UsernameInvalid):
         a_username(name)
+
+
+@pytest.mark.parametrize("name", ["Анна", "Анна @ Ромашка", "ann@example.com"])
+def test_a_good_display_name_is_kept(name: str) -> None:
+    assert a_display_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["@anna", "@@lawyer", " @@lawyer", "\u200b@@lawyer", "＠＠lawyer", "a\nb"])
+def test_a_display_name_that_reads_like_a_mention_or_two_lines_is_refused(name: str) -> None:
+    with pytest.raises(DisplayNameInvalid):
+        a_display_name(name)
 
 
 def test_a_username_is_composed() -> None:
@@ -170,6 +185,8 @@ def test_nonsense_is_a_bad_cursor(text: str) -> None:
         ({"no": 2**63}, {"no": int}),
         ({"after": "a\0b"}, {"after": str}),
         ({"at": "2026-01-01T00:00:00"}, {"at": datetime}),
+        ({"at": "0001-01-01T00:00:00+14:00"}, {"at": datetime}),
+        ({"at": "9999-12-31T23:59:59-14:00"}, {"at": datetime}),
         ({"key": "x"}, {"key": UUID}),
         ({"key": uuid4(), "more": 1}, {"key": UUID}),
         ({}, {"key": UUID}),

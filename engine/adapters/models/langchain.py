@@ -34,8 +34,11 @@ from engine.adapters.models.wire import (
     Letters,
     Limits,
     RetryableProblem,
+    a_name,
+    counted,
     estimated_tokens,
     pause_before,
+    sendable,
 )
 from engine.domains.runs import (
     ModelEnd,
@@ -219,8 +222,8 @@ def _end(rest: AIMessageChunk | None, request: ModelRequest, pieces: int) -> Mod
         raise ModelGarbled("The model server stopped in the middle of the answer.")
     calls = tuple(
         ToolCall(
-            id=str(fragment.get("id") or f"call_{uuid4().hex[:12]}"),
-            name=str(fragment.get("name") or ""),
+            id=a_name(fragment.get("id")) or f"call_{uuid4().hex[:12]}",
+            name=a_name(fragment.get("name")),
             arguments=read_arguments(str(fragment.get("args") or "")),
         )
         for fragment in rest.tool_call_chunks
@@ -235,7 +238,7 @@ def _usage(rest: AIMessageChunk | None, request: ModelRequest, pieces: int) -> T
     if said is None:
         asked = sum(len(message.content.encode()) for message in request.messages)
         return TokenUsage(estimated_tokens(asked), pieces, estimated=True)
-    return TokenUsage(said["input_tokens"], said["output_tokens"])
+    return TokenUsage(counted(said["input_tokens"]) or 0, counted(said["output_tokens"]) or 0)
 
 
 def _message(message: ModelMessage) -> BaseMessage:
@@ -251,4 +254,4 @@ def _message(message: ModelMessage) -> BaseMessage:
 
 
 def _calls(calls: Sequence[ToolCall]) -> list[Any]:
-    return [{"id": call.id, "name": call.name, "args": call.arguments} for call in calls]
+    return [{"id": call.id, "name": call.name, "args": sendable(call.arguments)} for call in calls]

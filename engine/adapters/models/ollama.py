@@ -14,7 +14,10 @@ from engine.adapters.models.wire import (
     Lines,
     ModelServer,
     RetryableProblem,
+    a_name,
+    counted,
     estimated_tokens,
+    sendable,
     stream_answer,
 )
 from engine.domains.runs import (
@@ -189,9 +192,11 @@ class OllamaAnswer:
             arguments = function.get("arguments") or {}
             self._calls.append(
                 ToolCall(
-                    id=str(call.get("id") or f"call_{uuid4().hex[:12]}"),
-                    name=str(function.get("name") or ""),
-                    arguments=arguments if isinstance(arguments, dict) else read_arguments(str(arguments)),
+                    id=a_name(call.get("id")) or f"call_{uuid4().hex[:12]}",
+                    name=a_name(function.get("name")),
+                    arguments=sendable(arguments)
+                    if isinstance(arguments, dict)
+                    else read_arguments(str(arguments)),
                 )
             )
             self.begun = True
@@ -199,8 +204,8 @@ class OllamaAnswer:
     def _take_ending(self, event: dict[str, Any]) -> None:
         self.finished = True
         self._reason = "length" if event.get("done_reason") == "length" else "stop"
-        asked, written = event.get("prompt_eval_count"), event.get("eval_count")
-        if isinstance(asked, int) and isinstance(written, int):
+        asked, written = counted(event.get("prompt_eval_count")), counted(event.get("eval_count"))
+        if asked is not None and written is not None:
             self._usage = TokenUsage(asked, written)
 
     def _estimate(self) -> TokenUsage:
@@ -240,6 +245,7 @@ def _message(message: ModelMessage) -> dict[str, Any]:
         "role": message.role,
         "content": message.content,
         "tool_calls": [
-            {"function": {"name": call.name, "arguments": call.arguments}} for call in message.tool_calls
+            {"function": {"name": call.name, "arguments": sendable(call.arguments)}}
+            for call in message.tool_calls
         ],
     }

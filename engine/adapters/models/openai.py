@@ -14,8 +14,11 @@ from engine.adapters.models.wire import (
     Lines,
     ModelServer,
     RetryableProblem,
+    a_name,
+    counted,
     estimated_tokens,
     mended,
+    sendable,
     stream_answer,
 )
 from engine.domains.runs import (
@@ -255,10 +258,10 @@ class OpenAIAnswer:
             # Some servers leave the index out: whoever has a name begins a new call.
             index = len(self._calls) if function.get("name") else max(len(self._calls) - 1, 0)
         call = self._calls.setdefault(index, _CallInParts())
-        call.id = call.id or str(fragment.get("id") or "")
-        call.name = call.name or str(function.get("name") or "")
+        call.id = call.id or a_name(fragment.get("id"))
+        call.name = call.name or a_name(function.get("name"))
         if arguments := function.get("arguments"):
-            written = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
+            written = arguments if isinstance(arguments, str) else orjson.dumps(sendable(arguments)).decode()
             call.arguments.append(written)
             self.characters += len(written)
         self.begun = True
@@ -270,7 +273,8 @@ class OpenAIAnswer:
             self._reason = str(reason)
         usage = event.get("usage")
         if isinstance(usage, dict):
-            self._usage = TokenUsage(_count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
+            asked, written = counted(usage.get("prompt_tokens")), counted(usage.get("completion_tokens"))
+            self._usage = TokenUsage(asked or 0, written or 0)
 
     def _error(self, error: Any) -> RetryableProblem:
         said = error.get("message", error) if isinstance(error, dict) else error
@@ -298,7 +302,7 @@ def read_arguments(written: str) -> dict[str, Any]:
         arguments = orjson.loads(mended(written))
     except orjson.JSONDecodeError:
         arguments = None
-    return arguments if isinstance(arguments, dict) else {UNREADABLE: written[:1000]}
+    return sendable(arguments) if isinstance(arguments, dict) else {UNREADABLE: mended(written[:1000])}
 
 
 def _message(message: ModelMessage) -> dict[str, Any]:
@@ -313,7 +317,10 @@ def _message(message: ModelMessage) -> dict[str, Any]:
             {
                 "id": call.id,
                 "type": "function",
-                "function": {"name": call.name, "arguments": orjson.dumps(call.arguments).decode()},
+                "function": {
+                    "name": call.name,
+                    "arguments": orjson.dumps(sendable(call.arguments)).decode(),
+                },
             }
             for call in message.tool_calls
         ],
@@ -323,8 +330,3 @@ def _message(message: ModelMessage) -> dict[str, Any]:
 def _listed_names(listed: Any) -> list[str]:
     models = listed.get("data") if isinstance(listed, dict) else None
     return [str(model["id"]) for model in models or () if isinstance(model, dict) and "id" in model]
-
-
-def _count(usage: dict[str, Any], name: str) -> int:
-    value = usage.get(name)
-    return value if isinstance(value, int) and value >= 0 else 0

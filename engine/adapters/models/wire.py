@@ -24,6 +24,10 @@ _LINE_LIMIT_BYTES = 1_000_000
 _RETRY_AFTER_LIMIT_SECONDS = 5.0
 _DRAIN_SECONDS = 0.1
 _NEVER = float("inf")
+_MOST_TOKENS = 2**31 - 1  # what PostgreSQL takes as an int
+_LONGEST_NAME = 200
+_INTEGERS = range(-(2**63), 2**64)  # what orjson writes
+_MOST_NESTED = 100
 # Tokens that come faster than this are read together: to wake up for one costs more than to read it.
 _FAST_SECONDS = 0.045
 _TOGETHER_SECONDS = 0.03
@@ -127,7 +131,10 @@ class Letters:
             if b"\\u" not in raw:
                 raise
             self.cut = True
+        try:
             return json.loads(raw)  # Slower, and content with halves.
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
 
     def clean(self, pieces: list[str]) -> list[str]:
         """Return the pieces, of whole letters only; half a letter waits for the other."""
@@ -143,6 +150,36 @@ class Letters:
 def mended(text: str) -> str:
     """Join halves of letters that stand together; replace those that stand alone."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def counted(said: object) -> int | None:
+    """Return a number of tokens that a server claims, as the database can keep it; None when it is none."""
+    if isinstance(said, bool) or not isinstance(said, int):
+        return None
+    return min(max(said, 0), _MOST_TOKENS)
+
+
+def a_name(said: object) -> str:
+    """Return the name or id of a tool call as it can be stored and sent back."""
+    return mended(str(said)).replace("\x00", "")[:_LONGEST_NAME] if isinstance(said, (str, int)) else ""
+
+
+def sendable(value: Any, depth: int = 0) -> Any:
+    """Return what a model wrote as JSON so that it can be sent back.
+
+    Letters become whole, numbers beyond 64 bits text, and towers are cut.
+    """
+    if isinstance(value, str):
+        return mended(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value not in _INTEGERS:
+        return str(value)
+    if isinstance(value, (dict, list)) and depth > _MOST_NESTED:
+        return "…"
+    if isinstance(value, dict):
+        return {mended(key): sendable(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list):
+        return [sendable(item, depth + 1) for item in value]
+    return value
 
 
 @dataclass(slots=True)
@@ -221,7 +258,7 @@ class ModelServer:
 
     def safe(self, text: object) -> str:
         """Return a short text without the key in it."""
-        shown = " ".join(str(text).split())
+        shown = mended(" ".join(str(text).split())).replace("\x00", "")
         if self.secret:
             shown = shown.replace(self.secret, "…")
         return shown[:300]

@@ -48,9 +48,13 @@ class Draft:
     edited: str | None
 
     def may_be_signed_by(self, actor: Actor, *, username: str | None, is_member: bool) -> bool:
-        """Whether the role's policy lets this person sign; who may sign may also read what was rejected."""
+        """Whether the role's policy lets this person sign; who may sign may also read what was rejected.
+
+        Who asked signs only while in the chat. Administrators sign for their whole organization, and people
+        whom the role's file names sign wherever the role answers, in chats that they are not in as well.
+        """
         return (
-            ("asker" in self.approvers and actor.user_id == self.asker_id)
+            ("asker" in self.approvers and actor.user_id == self.asker_id and is_member)
             or ("admins" in self.approvers and actor.is_admin)
             or ("members" in self.approvers and is_member)
             or (username is not None and self._names(username))

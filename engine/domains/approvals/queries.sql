@@ -22,18 +22,26 @@ SELECT message_id, chat_id, run_id, role_code, asker_id, approvers, status, open
        comment, original, edited
   FROM drafts WHERE message_id = ANY(:message_ids::uuid[]);
 
+-- name: draft_in_chat
+-- The draft under a message, unless its chat was deleted.
+SELECT message_id, chat_id, run_id, role_code, asker_id, approvers, status, opened_at, decided_at, decided_by,
+       comment, original, edited
+  FROM drafts WHERE message_id = :message_id AND chat_exists(chat_id);
+
 -- name: drafts_for_signer
--- The drafts that a person may sign, newest first: as who asked, as an administrator, as a member, by name.
+-- The drafts that a person may sign, newest first: as who asked and is still in the chat, as a member, as
+-- an administrator or by name in all chats of the organization that are still there.
 -- Somebody may be called as one of a policy's words, and is not named by that.
 SELECT message_id, chat_id, run_id, role_code, asker_id, approvers, status, opened_at, decided_at, decided_by,
        comment, original, edited
   FROM drafts
  WHERE (:status::text IS NULL OR status = :status::text)
-   AND (('asker' = ANY(approvers) AND asker_id = :user_id)
+   AND (('asker' = ANY(approvers) AND asker_id = :user_id AND chat_id = ANY(:chat_ids::uuid[]))
         OR ('admins' = ANY(approvers) AND :is_admin::boolean)
         OR ('members' = ANY(approvers) AND chat_id = ANY(:chat_ids::uuid[]))
         OR (lower(:username::text) NOT IN ('asker', 'admins', 'members')
             AND EXISTS (SELECT FROM unnest(approvers) AS approver WHERE lower(approver) = lower(:username::text))))
+   AND chat_exists(chat_id)
    AND (:before_at::timestamptz IS NULL
         OR (opened_at, message_id) < (:before_at::timestamptz, :before_id::uuid))
  ORDER BY opened_at DESC, message_id DESC

@@ -52,6 +52,12 @@ async def drafts_by_messages(tx: Transaction, message_ids: list[UUID]) -> list[D
     return [Draft(**row) for row in await tx.all(SQL.drafts_by_messages, message_ids=message_ids)]
 
 
+async def find_draft(tx: Transaction, *, message_id: UUID) -> Draft | None:
+    """Return the draft under a message of a chat that is still there."""
+    row = await tx.maybe(SQL.draft_in_chat, message_id=message_id)
+    return Draft(**row) if row else None
+
+
 async def drafts_for_signer(
     tx: Transaction,
     *,

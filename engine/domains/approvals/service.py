@@ -115,10 +115,9 @@ async def list_drafts(
 
 
 async def _draft_for(tx: Transaction, actor: Actor, message_id: UUID) -> tuple[Draft, bool]:
-    found = await repository.drafts_by_messages(tx, [message_id])
-    if not found:
+    draft = await repository.find_draft(tx, message_id=message_id)
+    if draft is None:
         raise DraftNotFound(message_id)
-    draft = found[0]
     is_member = draft.chat_id in await chats.chat_ids_of(tx, actor)
     is_signer = draft.may_be_signed_by(actor, username=await _username(tx, actor), is_member=is_member)
     if not is_member and not is_signer:

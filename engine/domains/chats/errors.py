@@ -43,5 +43,12 @@ class TooManyMentions(Invalid):
     code = "too_many_mentions"
 
 
+class TitleInvalid(Invalid):
+    code = "title_invalid"
+
+    def __init__(self) -> None:
+        super().__init__("A chat's title is one line of 1 to 200 characters.")
+
+
 class DirectChatIsForTwo(Invalid):
     code = "direct_chat_is_for_two"

@@ -102,6 +102,13 @@ class MessagePosted:
 
 
 @dataclass(frozen=True, slots=True)
+class ChatDeleted:
+    """A chat is no more; emitted in the transaction that deletes it, while the chat is locked."""
+
+    chat_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """A message as a role reads it: `speaker` is a person's name, `role_code` the role that spoke."""
 

@@ -121,7 +121,7 @@ RETURNING id, chat_id, no, author_id, role_code, content, mentions, reply_to, cl
 
 -- name: lock_chats
 -- Locks chats in the order of their ids, so that two batches cannot wait for each other.
-SELECT id FROM chats WHERE id = ANY(:chat_ids::uuid[]) ORDER BY id FOR NO KEY UPDATE;
+SELECT id, deleted_at IS NOT NULL AS is_deleted FROM chats WHERE id = ANY(:chat_ids::uuid[]) ORDER BY id FOR NO KEY UPDATE;
 
 -- name: message_of_member
 -- A message, for those who are in its chat.
@@ -190,11 +190,18 @@ SELECT q.id AS question_id, q.author_id AS asker_id, c.title AS chat_title, m.no
 
 -- name: search_messages
 -- The best matches among the last lines of a chat; bounded, because the fence comes before any text index.
-SELECT m.no, m.author_id, m.role_code, m.content, m.created_at
-  FROM messages m JOIN chats c ON c.id = m.chat_id
- WHERE m.chat_id = :chat_id AND m.no > c.last_message_no - 5000
-   AND m.deleted_at IS NULL AND m.withdrawn_at IS NULL
-   AND (to_tsvector('russian', left(m.content, 20000)) @@ websearch_to_tsquery('russian', :query)
-        OR strpos(lower(m.content), lower(:query)) > 0)
- ORDER BY m.no DESC
+-- The bound is in bytes, which are known without reading a text: some two million letters of Russian.
+WITH newest AS (
+    SELECT m.no, m.author_id, m.role_code, m.content, m.created_at,
+           sum(octet_length(m.content)) OVER (ORDER BY m.no DESC) AS bytes
+      FROM messages m JOIN chats c ON c.id = m.chat_id
+     WHERE m.chat_id = :chat_id AND m.no > c.last_message_no - 5000
+       AND m.deleted_at IS NULL AND m.withdrawn_at IS NULL
+)
+SELECT no, author_id, role_code, content, created_at
+  FROM newest
+ WHERE bytes <= 4000000
+   AND (to_tsvector('russian', left(content, 20000)) @@ websearch_to_tsquery('russian', :query)
+        OR strpos(lower(content), lower(:query)) > 0)
+ ORDER BY no DESC
  LIMIT :count::int;

@@ -114,9 +114,14 @@ async def message_by_client_id(
     return Message(**row)
 
 
+async def lock_existing(tx: Transaction, *, chat_ids: list[UUID]) -> set[UUID]:
+    """Lock chats and return those that are not deleted."""
+    rows = await tx.all(SQL.lock_chats, chat_ids=chat_ids)
+    return {row["id"] for row in rows if not row["is_deleted"]}
+
+
 async def insert_answers(tx: Transaction, answers: list[Answer]) -> list[Message]:
     """Add what roles said, numbered chat by chat."""
-    await tx.all(SQL.lock_chats, chat_ids=[answer.chat_id for answer in answers])
     rows = await tx.all(
         SQL.insert_answers,
         message_ids=[answer.message_id for answer in answers],

@@ -8,6 +8,7 @@ from uuid import UUID
 from asyncpg import Record
 
 from engine.core.database import Transaction
+from engine.core.text import one_line
 from engine.domains import audit, users
 from engine.domains.chats import repository
 from engine.domains.chats.errors import (
@@ -17,6 +18,7 @@ from engine.domains.chats.errors import (
     MessageNotFound,
     NotTheAuthor,
     NotTheChatOwner,
+    TitleInvalid,
     TooManyMentions,
     TooManyRoles,
     UnknownRole,
@@ -25,6 +27,7 @@ from engine.domains.chats.mentions import Called, find_mentions
 from engine.domains.chats.models import (
     Answer,
     Chat,
+    ChatDeleted,
     ChatKind,
     Conversation,
     Line,
@@ -36,6 +39,7 @@ from engine.domains.chats.models import (
 from engine.domains.chats.ports import RoleNames
 from engine.domains.users import Actor
 
+LONGEST_TITLE = 200
 MAX_ROLES = 10
 MAX_USERS_NAMED = 50
 MAX_MEMBERS = 500
@@ -59,7 +63,7 @@ async def create_chat(
     await _require_people(tx, member_ids)
     chat_id = await repository.insert_chat(
         tx,
-        title=title,
+        title=_a_title(title),
         kind=kind,
         role_codes=_role_codes(roles, known_roles),
         created_by=actor.user_id,
@@ -104,7 +108,8 @@ async def change_chat(
     """Rename a chat or change which roles may be called in it."""
     await _owned_chat(tx, actor, chat_id)
     codes = None if roles is None else _role_codes(roles, known_roles)
-    await repository.update_chat(tx, chat_id=chat_id, title=title, role_codes=codes)
+    new_title = None if title is None else _a_title(title)
+    await repository.update_chat(tx, chat_id=chat_id, title=new_title, role_codes=codes)
     tx.announce(chat_id, CHAT_CHANGED, {"chat_id": chat_id})
     return await get_chat(tx, actor, chat_id=chat_id)
 
@@ -114,6 +119,7 @@ async def delete_chat(tx: Transaction, actor: Actor, *, chat_id: UUID) -> None:
     await _owned_chat(tx, actor, chat_id)
     tx.announce(chat_id, "chat.deleted", {"chat_id": chat_id})
     await repository.delete_chat(tx, chat_id=chat_id)
+    await tx.emit(ChatDeleted(chat_id))
     await audit.record(tx, actor_id=actor.user_id, action="chat.deleted", subject_id=chat_id)
 
 
@@ -256,8 +262,21 @@ async def mark_read(tx: Transaction, actor: Actor, *, chat_id: UUID, up_to_no: i
     return await get_chat(tx, actor, chat_id=chat_id)
 
 
+async def lets_call(tx: Transaction, actor: Actor, *, chat_id: UUID, role_code: str) -> bool:
+    """Lock a chat of the actor's and return whether this role may be called in it now."""
+    entered = await repository.enter_chat(tx, chat_id=chat_id, user_id=actor.user_id, named_ids=[])
+    if entered is None:
+        raise ChatNotFound(chat_id)
+    return entered.lets_call(role_code)
+
+
+async def lock_existing(tx: Transaction, chat_ids: list[UUID]) -> set[UUID]:
+    """Return which of some chats are still there; they can be neither deleted nor written to by others."""
+    return await repository.lock_existing(tx, chat_ids=chat_ids)
+
+
 async def post_answers(tx: Transaction, answers: list[Answer]) -> list[Message]:
-    """Post what roles said at the end of their runs; the caller announces it."""
+    """Post what roles said at the end of their runs; the caller has locked the chats and announces it."""
     return await repository.insert_answers(tx, answers) if answers else []
 
 
@@ -313,6 +332,14 @@ def _tell_members(tx: Transaction, member_ids: Iterable[UUID], chat_id: UUID, ki
     """Tell people, each on their own channel, that a chat is now theirs or no longer."""
     for member_id in member_ids:
         tx.announce(member_id, kind, {"chat_id": chat_id, "user_id": member_id})
+
+
+def _a_title(text: str) -> str:
+    # What was pasted may have line breaks; they become spaces, other controls are refused.
+    title = one_line(" ".join(text.split()), longest=LONGEST_TITLE)
+    if title is None:
+        raise TitleInvalid
+    return title
 
 
 def _limit_mentions(called: Called) -> None:

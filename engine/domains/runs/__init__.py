@@ -8,6 +8,7 @@ from engine.domains.runs.errors import (
     RunHasEnded,
     RunNotFound,
     RunNotRetryable,
+    TooManyRuns,
 )
 from engine.domains.runs.models import (
     FENCE_SHIFT,
@@ -40,6 +41,7 @@ from engine.domains.runs.service import (
     announce_start,
     announce_step,
     cancel,
+    cancel_of_chat,
     cancel_requests,
     claim,
     events_after,
@@ -83,6 +85,7 @@ __all__ = [
     "RunStatus",
     "RunsQueued",
     "TokenUsage",
+    "TooManyRuns",
     "ToolCall",
     "ToolSpec",
     "ToolUse",
@@ -91,6 +94,7 @@ __all__ = [
     "announce_start",
     "announce_step",
     "cancel",
+    "cancel_of_chat",
     "cancel_requests",
     "claim",
     "events_after",

@@ -4,6 +4,8 @@ from uuid import UUID
 
 from engine.core.errors import Conflict, Forbidden, NotFound, Unavailable
 
+RETRY_AFTER_SECONDS = 30
+
 
 class RunNotFound(NotFound):
     code = "run_not_found"
@@ -18,6 +20,16 @@ class RunHasEnded(Conflict):
 
 class RunNotRetryable(Conflict):
     code = "run_not_retryable"
+
+
+class TooManyRuns(Unavailable):
+    """So much waits already that more would only wait behind it; nothing was stored."""
+
+    code = "too_many_runs"
+
+    def __init__(self, message: str, *, limit: int) -> None:
+        super().__init__(message, limit=limit, retry_after_seconds=RETRY_AFTER_SECONDS)
+        self.retry_after_seconds = RETRY_AFTER_SECONDS
 
 
 class NotYourRun(Forbidden):

@@ -35,6 +35,27 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """How many runs wait already, where more are asked for."""
+
+    of_organization: int
+    of_asker: int
+    of_role: int  # in its chat; of several roles, the one with the most
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """What remains to be told of a run that was cancelled or marked to be."""
+
+    id: UUID
+    chat_id: UUID
+    role_code: str
+    answer_id: UUID
+    status: RunStatus
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """A run in a worker's hands, as long as its lease is renewed and nobody raised the fence."""
 

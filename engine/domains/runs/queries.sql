@@ -1,3 +1,13 @@
+-- name: waiting
+-- How many runs wait: of the organization, of one who asks, and of the most asked of some roles in a chat.
+SELECT count(*)::int AS of_organization,
+       count(*) FILTER (WHERE asker_id = :asker_id)::int AS of_asker,
+       coalesce((SELECT max(waiting)
+                   FROM (SELECT count(*) AS waiting FROM runs
+                          WHERE chat_id = :chat_id AND role_code = ANY(:role_codes::text[]) AND status = 'queued'
+                          GROUP BY role_code) AS of_roles), 0)::int AS of_role
+  FROM runs WHERE status = 'queued';
+
 -- name: queue_runs
 -- One run for each role that a message calls; calling again changes nothing.
 INSERT INTO runs (chat_id, message_id, role_code, asker_id, position)
@@ -27,18 +37,55 @@ SELECT id, chat_id, message_id, answer_id, role_code, asker_id, status, fence, r
 
 -- name: claim_runs
 -- Takes runs that wait, or whose worker has gone silent, and raises their fence: from here on only this
--- worker can finish them. A role answers in a chat in the order in which it was asked.
-WITH ready AS (
+-- worker can finish them. A role answers in a chat in the order in which it was asked, so only the first of
+-- each (organization, chat, role) is looked at, found by steps through an index however many wait behind it.
+-- Of each organization some are looked at, from a random chat on, so that the cost has a bound and none is
+-- left out for long; the organizations take turns, and within one the oldest goes first.
+WITH RECURSIVE firms AS (
+    (SELECT org_id FROM runs WHERE status IN ('queued', 'running') ORDER BY org_id LIMIT 1)
+    UNION ALL
+    SELECT next.org_id
+      FROM firms, LATERAL (SELECT r.org_id FROM runs r
+                            WHERE r.status IN ('queued', 'running') AND r.org_id > firms.org_id
+                            ORDER BY r.org_id LIMIT 1) AS next
+), chance AS MATERIALIZED (
+    SELECT gen_random_uuid() AS chat_id, greatest(2, 800 / greatest(count(*), 1)) AS most FROM firms
+), heads AS MATERIALIZED (
+    SELECT found.*, row_number() OVER (PARTITION BY found.org_id ORDER BY found.queued_at) AS turn
+      FROM firms, chance,
+           LATERAL (VALUES (chance.chat_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid),
+                           ('00000000-0000-0000-0000-000000000000'::uuid, chance.chat_id)) AS arc (since, until),
+           LATERAL (
+               WITH RECURSIVE walk AS (
+                   (SELECT r.org_id, r.chat_id, r.role_code, r.id, r.position, r.fence, r.status, r.lease_until,
+                           r.queued_at
+                      FROM runs r
+                     WHERE r.status IN ('queued', 'running') AND r.org_id = firms.org_id
+                       AND r.chat_id >= arc.since AND r.chat_id < arc.until
+                     ORDER BY r.org_id, r.chat_id, r.role_code, r.position, r.queued_at, r.id LIMIT 1)
+                   UNION ALL
+                   SELECT next.*
+                     FROM walk, LATERAL (
+                         SELECT r.org_id, r.chat_id, r.role_code, r.id, r.position, r.fence, r.status, r.lease_until,
+                                r.queued_at
+                           FROM runs r
+                          WHERE r.status IN ('queued', 'running') AND r.org_id = walk.org_id
+                            AND (r.chat_id, r.role_code) > (walk.chat_id, walk.role_code) AND r.chat_id < arc.until
+                          ORDER BY r.org_id, r.chat_id, r.role_code, r.position, r.queued_at, r.id LIMIT 1) AS next
+               )
+               SELECT org_id, id, position, fence, queued_at
+                 FROM walk WHERE status = 'queued' OR lease_until < now()
+                LIMIT (SELECT most FROM chance)
+           ) AS found
+), ready AS (
+    -- What others have changed since it was seen is left to the next look.
     SELECT r.org_id, r.id
-      FROM runs r
+      FROM heads JOIN runs r ON r.org_id = heads.org_id AND r.id = heads.id
      WHERE (r.status = 'queued' OR (r.status = 'running' AND r.lease_until < now()))
-       AND NOT EXISTS (SELECT FROM runs earlier
-                        WHERE earlier.org_id = r.org_id AND earlier.chat_id = r.chat_id
-                          AND earlier.role_code = r.role_code AND earlier.status IN ('queued', 'running')
-                          AND (earlier.position, earlier.queued_at, earlier.id) < (r.position, r.queued_at, r.id))
-     ORDER BY r.queued_at
+       AND r.position = heads.position AND r.fence = heads.fence
+     ORDER BY heads.turn, heads.queued_at
      LIMIT :count::int
-       FOR UPDATE SKIP LOCKED
+       FOR UPDATE OF r SKIP LOCKED
 )
 UPDATE runs
    SET status = 'running', fence = fence + 1, attempts = attempts + 1, worker = :worker,
@@ -88,7 +135,17 @@ UPDATE runs
        finished_at = CASE WHEN status = 'queued' THEN now() END,
        status = CASE WHEN status = 'queued' THEN 'cancelled' ELSE status END
  WHERE id = :run_id AND status IN ('queued', 'running')
-RETURNING status, fence;
+RETURNING id, chat_id, role_code, answer_id, status, fence;
+
+-- name: cancel_runs_of_chat
+-- Ends what waits in a chat and marks what works there.
+UPDATE runs
+   SET cancel_requested_at = coalesce(cancel_requested_at, now()),
+       finished_at = CASE WHEN status = 'queued' THEN now() END,
+       status = CASE WHEN status = 'queued' THEN 'cancelled' ELSE status END
+ WHERE id IN (SELECT id FROM runs WHERE chat_id = :chat_id AND status IN ('queued', 'running')
+               ORDER BY id FOR UPDATE)
+RETURNING id, chat_id, role_code, answer_id, status, fence;
 
 -- name: retry_run
 -- Queues a run that failed or was cancelled once more, behind what its role was asked since.

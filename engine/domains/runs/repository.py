@@ -6,9 +6,15 @@ from uuid import UUID
 
 from engine.core.database import Transaction
 from engine.core.sql import load
-from engine.domains.runs.models import Claim, Outcome, Run, RunEvent, ToolUse
+from engine.domains.runs.models import Claim, Marked, Outcome, Run, RunEvent, ToolUse, Waiting
 
 SQL = load(__file__)
+
+
+async def waiting(tx: Transaction, *, chat_id: UUID, asker_id: UUID, role_codes: list[str]) -> Waiting:
+    """Count what waits already."""
+    row = await tx.one(SQL.waiting, chat_id=chat_id, asker_id=asker_id, role_codes=role_codes)
+    return Waiting(**row)
 
 
 async def queue_runs(
@@ -80,10 +86,15 @@ async def finish_runs(tx: Transaction, outcomes: list[Outcome]) -> set[UUID]:
     return {row["id"] for row in rows}
 
 
-async def cancel_run(tx: Transaction, *, run_id: UUID) -> tuple[str, int] | None:
-    """Cancel or mark a run; return its status now and its fence, or None when it has ended."""
+async def cancel_run(tx: Transaction, *, run_id: UUID) -> Marked | None:
+    """Cancel or mark a run; return what it is now, or None when it has ended."""
     row = await tx.maybe(SQL.cancel_run, run_id=run_id)
-    return (row["status"], row["fence"]) if row else None
+    return Marked(**row) if row else None
+
+
+async def cancel_runs_of_chat(tx: Transaction, *, chat_id: UUID) -> list[Marked]:
+    """Cancel or mark every run of a chat that has not ended."""
+    return [Marked(**row) for row in await tx.all(SQL.cancel_runs_of_chat, chat_id=chat_id)]
 
 
 async def retry_run(tx: Transaction, *, run_id: UUID, position: int) -> bool:

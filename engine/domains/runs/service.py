@@ -1,18 +1,20 @@
 """The life of a run: queued with its message, claimed, heard of, finished once; or cancelled, or retried."""
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 from engine.core.database import Transaction
 from engine.domains import chats, usage
 from engine.domains.runs import repository
-from engine.domains.runs.errors import NotYourRun, RunHasEnded, RunNotFound, RunNotRetryable
+from engine.domains.runs.errors import NotYourRun, RunHasEnded, RunNotFound, RunNotRetryable, TooManyRuns
 from engine.domains.runs.models import (
     FENCE_SHIFT,
     Answered,
     AnswersPosted,
     CancelRequested,
     Claim,
+    Marked,
     Outcome,
     Run,
     RunEvent,
@@ -22,12 +24,22 @@ from engine.domains.runs.models import (
 )
 from engine.domains.users import Actor
 
+# One person must not keep the others waiting. Messages that are posted at the same moment may together
+# pass the last two by a few.
+MOST_WAITING_OF_A_ROLE = 20  # in one chat
+MOST_WAITING_OF_AN_ASKER = 200
+MOST_WAITING = 1000  # in one organization
+
 
 async def queue_for_message(tx: Transaction, posted: chats.MessagePosted) -> list[Run]:
-    """Queue a run for each role that a message calls; listens to MessagePosted."""
+    """Queue a run for each role that a message calls; listens to MessagePosted.
+
+    Raises TooManyRuns, and with it takes the message back, when too much waits already.
+    """
     message = posted.message
     if not posted.role_codes or message.author_id is None:
         return []
+    await _require_room(tx, chat_id=message.chat_id, asker_id=message.author_id, role_codes=posted.role_codes)
     queued = await repository.queue_runs(
         tx,
         chat_id=message.chat_id,
@@ -86,22 +98,21 @@ async def cancel(tx: Transaction, actor: Actor, *, run_id: UUID) -> Run:
     cancelled = await repository.cancel_run(tx, run_id=run_id)
     if cancelled is None:
         raise RunHasEnded("The run has ended already.", run_id=run_id, status=run.status)
-    status, fence = cancelled
-    if status == "cancelled":
-        # No worker has it, so nobody else writes the last event of this fence.
-        last = RunEvent((fence << FENCE_SHIFT) | ((1 << FENCE_SHIFT) - 1), "run.cancelled", {})
-        await repository.insert_events(tx, [(run_id, [last])])
-        await repository.forget_checkpoints(tx, run_ids=[run_id])
-        _announce(tx, "run.cancelled", run.chat_id, run.id, run.role_code, run.answer_id, seq=last.id)
-        tx.after_commit(RunHeard(_org(tx), run.chat_id, run.id, run.answer_id, [last]))
-    else:
-        tx.after_commit(CancelRequested(run_id))
+    await _tell_cancelled(tx, [cancelled])
     return await get_run(tx, actor, run_id=run_id)
 
 
+async def cancel_of_chat(tx: Transaction, deleted: chats.ChatDeleted) -> None:
+    """Stop whatever waits or works in a chat that is no more; listens to ChatDeleted."""
+    await _tell_cancelled(tx, await repository.cancel_runs_of_chat(tx, chat_id=deleted.chat_id))
+
+
 async def retry(tx: Transaction, actor: Actor, *, run_id: UUID) -> Run:
-    """Queue a run that failed or was cancelled once more."""
+    """Queue a run that failed or was cancelled once more, if its role may still be called in its chat."""
     run = await _own_run(tx, actor, run_id)
+    if not await chats.lets_call(tx, actor, chat_id=run.chat_id, role_code=run.role_code):
+        raise RunNotRetryable("This role may no longer be called in this chat.", role=run.role_code)
+    await _require_room(tx, chat_id=run.chat_id, asker_id=run.asker_id, role_codes=[run.role_code])
     chat = await chats.get_chat(tx, actor, chat_id=run.chat_id)
     if not await repository.retry_run(tx, run_id=run_id, position=chat.last_message_no):
         raise RunNotRetryable("Only a run that failed or was cancelled can be retried.", status=run.status)
@@ -163,8 +174,17 @@ async def finish(tx: Transaction, outcomes: list[Outcome]) -> set[UUID]:
     """End attempts of one organization: status, answer, usage, audit and events become true together.
 
     Returns the ids of the runs that ended by this; the others belong to another worker by now, and
-    nothing of their attempts is kept.
+    nothing of their attempts is kept. What was answered in a chat that is no more ends as cancelled.
     """
+    # The chats are locked before the runs, as everywhere: two that lock both cannot wait for each other.
+    answered_in = [outcome.claim.chat_id for outcome in outcomes if outcome.status == "completed"]
+    there = await chats.lock_existing(tx, answered_in) if answered_in else set()
+    outcomes = [
+        _cancelled(outcome)
+        if outcome.status == "completed" and outcome.claim.chat_id not in there
+        else outcome
+        for outcome in outcomes
+    ]
     accepted = await repository.finish_runs(tx, outcomes)
     done = [outcome for outcome in outcomes if outcome.claim.id in accepted]
     completed = [outcome for outcome in done if outcome.status == "completed"]
@@ -204,6 +224,57 @@ async def forget_old_checkpoints(tx: Transaction, *, keep_hours: int) -> int:
 async def forget_old_events(tx: Transaction, *, keep_hours: int) -> int:
     """Delete a batch of run events that nobody may resume from; return how many."""
     return await repository.forget_old_events(tx, keep_hours=keep_hours)
+
+
+async def _require_room(tx: Transaction, *, chat_id: UUID, asker_id: UUID, role_codes: list[str]) -> None:
+    waiting = await repository.waiting(tx, chat_id=chat_id, asker_id=asker_id, role_codes=role_codes)
+    if waiting.of_role >= MOST_WAITING_OF_A_ROLE:
+        raise TooManyRuns(
+            "Too many questions wait for this role in this chat. Ask again when it has answered some.",
+            limit=MOST_WAITING_OF_A_ROLE,
+        )
+    if waiting.of_asker + len(role_codes) > MOST_WAITING_OF_AN_ASKER:
+        raise TooManyRuns(
+            "Too many of your questions wait for an answer. Ask again when some have been answered.",
+            limit=MOST_WAITING_OF_AN_ASKER,
+        )
+    if waiting.of_organization + len(role_codes) > MOST_WAITING:
+        raise TooManyRuns(
+            "Too many questions of your organization wait for an answer. Ask again in a while.",
+            limit=MOST_WAITING,
+        )
+
+
+async def _tell_cancelled(tx: Transaction, runs: list[Marked]) -> None:
+    ended = [run for run in runs if run.status == "cancelled"]
+    # No worker has these, so nobody else writes the last event of their fences.
+    last = {
+        run.id: RunEvent((run.fence << FENCE_SHIFT) | ((1 << FENCE_SHIFT) - 1), "run.cancelled", {})
+        for run in ended
+    }
+    if ended:
+        await repository.insert_events(tx, [(run.id, [last[run.id]]) for run in ended])
+        await repository.forget_checkpoints(tx, run_ids=[run.id for run in ended])
+    for run in runs:
+        if run.status != "cancelled":
+            tx.after_commit(CancelRequested(run.id))
+            continue
+        final = last[run.id]
+        _announce(tx, "run.cancelled", run.chat_id, run.id, run.role_code, run.answer_id, seq=final.id)
+        tx.after_commit(RunHeard(_org(tx), run.chat_id, run.id, run.answer_id, [final]))
+
+
+def _cancelled(outcome: Outcome) -> Outcome:
+    """Return how an attempt ends that has answered where nobody is left."""
+    last = RunEvent(outcome.unwritten[-1].id, "run.cancelled", {})
+    return replace(
+        outcome,
+        status="cancelled",
+        text="",
+        approvers=None,
+        limit_hit=None,
+        unwritten=[*outcome.unwritten[:-1], last],
+    )
 
 
 def _announce_end(tx: Transaction, outcome: Outcome) -> None:

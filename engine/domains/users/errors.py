@@ -23,7 +23,10 @@ class UsernameInvalid(Invalid):
     code = "username_invalid"
 
     def __init__(self) -> None:
-        super().__init__("A username has 2 to 64 letters or digits; . _ and - may stand between them.")
+        super().__init__(
+            "A username has 2 to 64 letters or digits; . _ and - may stand between them."
+            " It is not asker, members or admins."
+        )
 
 
 class EmailInvalid(Invalid):
@@ -37,7 +40,7 @@ class DisplayNameInvalid(Invalid):
     code = "display_name_invalid"
 
     def __init__(self) -> None:
-        super().__init__("A display name is one line of 1 to 100 characters.")
+        super().__init__("A display name is one line of 1 to 100 characters that does not begin with @.")
 
 
 class LocaleUnknown(Invalid):

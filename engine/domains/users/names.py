@@ -16,6 +16,9 @@ from engine.domains.users.errors import (
 
 LOCALES = ("ru", "en")
 _INSIDE = set("._-")
+# Where approvers are listed these are kinds of people, so they may be nobody's name.
+_POLICY_WORDS = {"asker", "members", "admins"}
+_AT_SIGNS = set("@\ufe6b\uff20")
 # Not the whole of RFC 5322: what people have, without what mail programs and logs could misread.
 _EMAIL = re.compile(r"[^\s@<>\"(),:;\[\]\\]{1,64}@[^\W_](?:[\w-]*[^\W_])?(?:\.[^\W_](?:[\w-]*[^\W_])?)*")
 
@@ -29,6 +32,8 @@ def a_username(text: str) -> str:
         raise UsernameInvalid
     if not all(sign in _INSIDE or _is_letter_or_digit(sign) for sign in username):
         raise UsernameInvalid
+    if username.casefold() in _POLICY_WORDS:
+        raise UsernameInvalid
     return username
 
 
@@ -41,9 +46,12 @@ def an_email(text: str) -> str:
 
 
 def a_display_name(text: str) -> str:
-    """Return a name for people to read, or raise DisplayNameInvalid."""
+    """Return a name for people to read, or raise DisplayNameInvalid: it must not look like a mention."""
     name = one_line(text, longest=100)
     if name is None:
+        raise DisplayNameInvalid
+    seen = (sign for sign in name if unicodedata.category(sign) not in ("Cf", "Zs"))
+    if next(seen, "@") in _AT_SIGNS:
         raise DisplayNameInvalid
     return name
 
