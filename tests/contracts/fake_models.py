@@ -27,6 +27,8 @@ class Script:
     gap_seconds: float = 0.0
     reason: str = "stop"
     usage: bool = True
+    asked_tokens: Any = 11
+    written_tokens: Any = 7
     tool_calls: tuple[tuple[str, str], ...] = ()  # name, arguments as JSON text
     ending: Ending = "whole"
     refusals: list[tuple[int, str, dict[str, str]]] = field(default_factory=list)  # one for each request
@@ -216,7 +218,8 @@ class OpenAIWords:
         reason = "tool_calls" if self._script.tool_calls else self._script.reason
         yield self._event({"delta": {}, "finish_reason": reason})
         if self._script.usage:
-            usage = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
+            asked, written = self._script.asked_tokens, self._script.written_tokens
+            usage = {"prompt_tokens": asked, "completion_tokens": written, "total_tokens": asked + written}
             yield self._line({"choices": [], "usage": usage})
         yield "data: [DONE]\n\n"
 
@@ -278,7 +281,7 @@ class OllamaWords:
         end: dict[str, Any] = {"message": {"role": "assistant", "content": ""}, "done": True}
         end |= {"done_reason": self._script.reason, "total_duration": 5, "load_duration": 1}
         if self._script.usage:
-            end |= {"prompt_eval_count": 11, "eval_count": 7}
+            end |= {"prompt_eval_count": self._script.asked_tokens, "eval_count": self._script.written_tokens}
         yield self._line(end)
 
     def error(self, words: str) -> str:
