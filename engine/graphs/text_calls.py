@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 from uuid import uuid4
 
+import orjson
+
 from engine.domains.runs import ToolCall, ToolSpec
 
 _SENTENCE_LIMIT = 300  # with more words around it, a block is an example in an answer
@@ -238,8 +240,8 @@ def _calls_in(written: str) -> list[dict[str, Any]]:
     try:
         value = json.loads(written, parse_constant=_no)
         written.encode()
-        json.dumps(value, ensure_ascii=False).encode()  # Half a surrogate pair fits into no database.
-    except (ValueError, RecursionError):
+        orjson.dumps(value)  # Half a surrogate pair and numbers beyond 64 bits fit into no database.
+    except (ValueError, TypeError, RecursionError):
         raise _JustText from None
     calls = value if isinstance(value, list) else [value]
     if not calls or not all(_is_call(call) for call in calls):

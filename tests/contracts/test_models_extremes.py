@@ -83,7 +83,7 @@ async def test_names_and_arguments_with_halves_of_letters_are_mended(
     client: Client, fake: FakeModels
 ) -> None:
     fake.script = Script(
-        pieces=(), escape=True, tool_calls=(("find\ud83c\x00", f'{{{{"words": "\\ud83c", "n": {HUGE}}}}}'),)
+        pieces=(), escape=True, tool_calls=(("find\ud83c\x00", f'{{"words": "\\ud83c", "n": {HUGE}}}'),)
     )
 
     _, end = await answer_of(client(fake.url), replace(ASK, tools=(FIND_LAW,)))

@@ -86,6 +86,7 @@ def test_a_call_is_found_in_every_dress(text: str, count: int) -> None:
         '{"name": "anything", "arguments": {}, "why": "because"}',
         '{"name": "anything", "arguments": {"a": NaN}}',
         '{"name": "anything", "arguments": {"a": "\\ud800"}}',
+        f'{{"name": "anything", "arguments": {{"n": {10**39}}}}}',
         '{"name": 5, "arguments": {}}',
         '{"name": "anything", "arguments": ' + '{"a":' * 2000 + "1" + "}" * 2001,
         '{"name": "anything", "arguments": {"a": "' + "x" * 17000 + '"}}',
@@ -194,8 +195,9 @@ def test_whatever_the_chunks_shown_and_held_make_the_whole(text: str, data: st.D
         assert find_text_calls(held, SPECS) != ()
 
 
+NUMBERS = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none() | st.booleans() | NUMBERS | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
