@@ -100,7 +100,8 @@ def base_of(stage: Stage) -> str:
     return f"http://127.0.0.1:{stage.port}"
 
 
-@settings(max_examples=70, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.timeout(240)  # Guesses at passwords are slowed, as they should be.
+@settings(max_examples=50, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 async def test_whatever_the_file_allows_or_forbids_is_answered_without_a_fault(
     stage: Stage, town: Town, data: st.DataObject
