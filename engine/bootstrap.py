@@ -44,6 +44,7 @@ MOST_DATABASE_SECONDS = 60.0
 MODEL_SECONDS = 15.0
 MODEL_SOON_SECONDS = 0.5
 THINK_AGAIN_SECONDS = 5.0
+TINY_ANSWER_TOKENS = 200  # The smallest model does not know when to stop.
 # No library may tell anybody outside what is asked here.
 SILENCE = {
     "LANGCHAIN_TRACING_V2": "false",
@@ -163,6 +164,8 @@ async def open_engine(settings: Settings, *, tiny: bool = False, works: bool = T
     With `works` False nothing works in the background, for commands that only need the rooms.
     """
     os.environ.update(SILENCE)
+    if tiny and settings.model_answer_tokens is None:
+        settings = settings.model_copy(update={"model_answer_tokens": TINY_ANSWER_TOKENS})
     secret = load_secret(settings.secret_key, settings.data_dir)
     async with AsyncExitStack() as parts:
         urls = await parts.enter_async_context(open_database_server(settings))
