@@ -22,6 +22,7 @@ from engine.core.events import Bus
 from engine.core.feed import Feed
 from engine.core.logging import log
 from engine.core.migrations import migrate, read_migrations, still_to_take
+from engine.core.relay import Relay
 from engine.core.secret import load_secret
 from engine.core.settings import Settings
 from engine.domains import approvals, chats, runs, sessions
@@ -173,6 +174,10 @@ async def open_engine(settings: Settings, *, tiny: bool = False, works: bool = T
             urls.application, bus=make_bus(), feed=Feed(), pool_size=settings.database_pool_size
         )
         parts.push_async_callback(database.close)
+        if settings.database_url is not None and works:  # Other processes may work on it.
+            relay = Relay(urls.application, database.feed)
+            runs.let_travel(relay)
+            parts.push_async_callback(_end, [asyncio.create_task(relay.run())])
         roles = load_roles(ROLES, PROMPTS)
         for problem in roles.problems:
             log.error("role_file_broken", problem=str(problem))

@@ -10,7 +10,8 @@ from pydantic import AfterValidator, Field
 from sse_starlette import EventSourceResponse
 
 from engine.api.caller import Authenticated, Caller
-from engine.api.live import ENDS, Event, Subscription, unnumbered
+from engine.api.events import ENDS, Event, unnumbered
+from engine.api.live import Subscription
 from engine.api.messages import MentionView, MessageView, as_json, message_view
 from engine.api.streams import STREAM, leaving_on_failure, respond, words_so_far
 from engine.api.views import Body, Page, View

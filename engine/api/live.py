@@ -7,18 +7,17 @@ feed loses, or another process writes, is read from the rows within a second.
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 from uuid import UUID
 
+from engine.api.events import ENDS, STARTS, Event, LiveRun, encode, follows, unnumbered
 from engine.api.messages import answer_view, as_json, message_view
 from engine.core.database import Database, Transaction, events_after, last_event_no
 from engine.core.errors import Forbidden
-from engine.core.events import Announced, Announcement
-from engine.core.json import dump
+from engine.core.events import Announced, AnnouncedElsewhere, Announcement
 from engine.core.logging import log
-from engine.domains import approvals, chats
+from engine.domains import approvals, chats, runs
 from engine.domains.approvals import DraftDecided
 from engine.domains.chats import Message
 from engine.domains.runs import Answered, RunEvent, RunHeard
@@ -28,9 +27,10 @@ PAGE = 50  # A message may have 32,000 characters, and a reader may stand still 
 FORGET_LOG_SECONDS = 60.0  # Whoever comes back sooner need not ask where the log's end is.
 MOST_WAITING = 4_000  # events that a reader may be behind before it has to come back and resume
 MOST_FLOORS = 10_000
+MEND_SECONDS = 0.1  # Words reach the rows within 0.3 s.
+MOST_MENDS = 50
+MOST_EARLY = 2_000
 MOST_STREAMS_PER_USER = 20
-STARTS = ("run.started", "run.restarted")
-ENDS = ("run.completed", "run.failed", "run.cancelled")
 
 
 class TooManyStreams(Forbidden):
@@ -43,28 +43,6 @@ class TooManyStreams(Forbidden):
             f"You follow {MOST_STREAMS_PER_USER} streams already. Close some first.",
             limit=MOST_STREAMS_PER_USER,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One event of a stream: encoded once, sent to many. `no` is None for words, which have `seq`."""
-
-    no: int | None
-    kind: str
-    data: dict[str, Any]
-    encoded: bytes
-    seq: int = 0
-
-
-def encode(kind: str, data: Any, no: int | None = None) -> bytes:
-    """Write an event as it goes over the wire."""
-    number = b"" if no is None else b"id: %d\n" % no
-    return b"%sevent: %s\ndata: %s\n\n" % (number, kind.encode(), dump(data))
-
-
-def unnumbered(kind: str, data: dict[str, Any], *, seq: int = 0) -> Event:
-    """Return an event that is not in the log, and that nobody resumes from."""
-    return Event(None, kind, data, encode(kind, data), seq)
 
 
 class Subscription:
@@ -112,25 +90,6 @@ class Subscription:
         return events
 
 
-@dataclass(slots=True)
-class LiveRun:
-    """What a run at work has said so far."""
-
-    org_id: UUID
-    chat_id: UUID
-    run_id: UUID
-    answer_id: UUID
-    last_id: int = -1
-    said: list[str] = field(default_factory=list)
-
-    def snapshot(self) -> Event:
-        """Return all so far as one event; with the deltas of greater seq it equals the answer."""
-        text = "".join(self.said)
-        self.said = [text]
-        data = {"run_id": self.run_id, "message_id": self.answer_id, "seq": self.last_id, "text": text}
-        return unnumbered("run.snapshot", data, seq=self.last_id)
-
-
 class _Log:
     """The tail of one organization's event log, in order and without gaps."""
 
@@ -138,6 +97,7 @@ class _Log:
         self.org_id = org_id
         self.last_no = last_no
         self.early: dict[int, Announced] = {}
+        self.wanted = 0  # Another process has written up to here.
         self.readers: set[Subscription] = set()
         self.left_at = monotonic()
         self.catching_up: asyncio.Task[None] | None = None
@@ -159,6 +119,7 @@ class Hub:
         self._floors: dict[UUID, int] = {}
         self._recheck: asyncio.Task[None] | None = None
         database.feed.on(Announced, self._announced)
+        database.feed.on(AnnouncedElsewhere, self._announced_elsewhere)
         database.feed.on(RunHeard, self._run_heard)
 
     @property
@@ -243,9 +204,10 @@ class Hub:
             log_tail.left_at = monotonic()
 
     def snapshots(self, chat_ids: Iterable[UUID]) -> dict[UUID, Event]:
-        """Return what the runs at work in some chats have said so far, by run."""
+        """Return what the runs at work in some chats have said so far, by run; none that is being mended."""
         found = [run_id for chat_id in chat_ids for run_id in self._runs_by_chat.get(chat_id, ())]
-        return {run_id: self._runs[run_id].snapshot() for run_id in found}
+        whole = [run for run_id in found if not (run := self._runs[run_id]).early]
+        return {run.run_id: run.snapshot() for run in whole}
 
     # Numbered events.
 
@@ -259,6 +221,12 @@ class Hub:
             self._tell(ready.no, ready.announcement)
         if log_tail.early:
             # Another process wrote what lies between: it is in the rows, or this would not be.
+            self._catch_up_soon(log_tail)
+
+    def _announced_elsewhere(self, item: AnnouncedElsewhere) -> None:
+        log_tail = self._logs.get(item.org_id)
+        if log_tail is not None and item.no > log_tail.last_no:
+            log_tail.wanted = max(log_tail.wanted, item.no)
             self._catch_up_soon(log_tail)
 
     def _tell(self, no: int, announcement: Announcement) -> None:
@@ -335,7 +303,7 @@ class Hub:
     async def _catch_up(self, log_tail: _Log) -> None:
         """Tell what is in the rows and was not heard."""
         try:
-            while await self._read_missed(log_tail) == PAGE:
+            while await self._read_missed(log_tail) == PAGE or log_tail.last_no < log_tail.wanted:
                 pass
         except Exception:  # noqa: BLE001 - it is tried again in a second, and nobody waits for this task
             log.exception("live_catch_up_failed", org_id=str(log_tail.org_id))
@@ -368,17 +336,44 @@ class Hub:
                 heard.org_id, heard.chat_id, heard.run_id, heard.answer_id
             )
             self._runs_by_chat[heard.chat_id].add(heard.run_id)
-        if item.id <= run.last_id:
-            return
-        run.last_id = item.id
-        if item.kind == "run.delta":
-            run.said.append(item.data["text"])
-            self._tell_words(run, item.data["text"])
-        elif item.kind in STARTS:
-            run.said.clear()
-        elif item.kind in ENDS:
+        if item.kind in ENDS:
             self._forget_run(run.run_id)
             self._set_floor(run.run_id, item.id)
+        elif item.id > run.last_id:
+            if follows(item.id, run.last_id) and not run.early:
+                self._take(run, item)
+            elif len(run.early) < MOST_EARLY:
+                run.early[item.id] = item
+                if run.mending is None or run.mending.done():
+                    run.mending = asyncio.create_task(self._mend(run))
+
+    def _take(self, run: LiveRun, item: RunEvent) -> None:
+        run.take(item)
+        if item.kind == "run.delta":
+            self._tell_words(run, item.data["text"])
+
+    async def _mend(self, run: LiveRun) -> None:
+        """Read from the rows what was not heard of a run, and give its readers all of it anew."""
+        try:
+            for _ in range(MOST_MENDS):
+                async with self._database.as_organization(run.org_id) as tx:
+                    missed = await runs.events_after(tx, run_id=run.run_id, after=run.last_id)
+                if self._runs.get(run.run_id) is not run:
+                    return  # It has ended, and its readers have the answer.
+                for item in missed:
+                    if item.id > run.last_id:
+                        run.take(item)
+                run.take_early()
+                if not run.early:
+                    break
+                await asyncio.sleep(MEND_SECONDS)
+            run.early.clear()  # Whatever is still missing shows at the next words.
+            snapshot = run.snapshot()
+            for subscription in self._by_channel.get(run.chat_id, ()):
+                subscription.push(snapshot)
+        except Exception:  # noqa: BLE001 - the next words try again, and nobody waits for this task
+            log.exception("live_mend_failed", org_id=str(run.org_id), run_id=str(run.run_id))
+            run.early.clear()
 
     def _forget_run(self, run_id: UUID) -> None:
         run = self._runs.pop(run_id, None)

@@ -13,12 +13,13 @@ from sse_starlette.sse import AppStatus, SendTimeoutError
 from starlette.types import Message, Receive, Scope, Send
 
 from engine.api.caller import Authenticated, Caller
-from engine.api.live import ENDS, PAGE, STARTS, Event, Hub, Subscription, encode, read_events, unnumbered
+from engine.api.events import ENDS, STARTS, Event, encode, follows, unnumbered
+from engine.api.live import PAGE, Hub, Subscription, read_events
 from engine.core.database import Transaction, oldest_event_no
 from engine.core.errors import Invalid
 from engine.core.logging import log
 from engine.domains import approvals, chats, runs
-from engine.domains.runs import FENCE_SHIFT, Run, RunEvent
+from engine.domains.runs import Run, RunEvent
 
 HEARTBEAT_SECONDS = 15
 SEND_SECONDS = 10  # A reader that takes nothing for so long is dropped, and may resume.
@@ -302,18 +303,12 @@ async def _without_gaps(subscription: Subscription, sent: int) -> AsyncIterator[
             if event.no is None:
                 yield event  # A farewell, and the last one.
             elif event.no > sent and not has_gap:
-                has_gap = not _follows(event.no, sent)
+                has_gap = not follows(event.no, sent)
                 if not has_gap:
                     sent = event.no
                     yield event
         if has_gap:
             return
-
-
-def _follows(no: int, sent: int) -> bool:
-    """Whether a run's event is the next one, or the first one of a later attempt."""
-    starts_anew = no >> FENCE_SHIFT > max(sent, 0) >> FENCE_SHIFT and not no & ((1 << FENCE_SHIFT) - 1)
-    return no == sent + 1 or starts_anew
 
 
 async def _rest(subscription: Subscription) -> AsyncIterator[Event]:

@@ -50,3 +50,11 @@ class Announced:
     org_id: UUID
     no: int
     announcement: Announcement
+
+
+@dataclass(frozen=True, slots=True)
+class AnnouncedElsewhere:
+    """Another process has written to an organization's log up to this number; the rows tell what."""
+
+    org_id: UUID
+    no: int

@@ -41,3 +41,7 @@ DELETE FROM events
 -- name: applied_migrations
 -- Every migration that the database has seen; any application may look whether the schema is its own.
 SELECT name, checksum FROM schema_migrations;
+
+-- name: tell_elsewhere
+-- Tells whoever listens on a channel; with nothing to tell it only shows that the server lives.
+SELECT count(pg_notify(:channel, payload)) FROM unnest(:payloads::text[]) AS payload;

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+from random import Random
 from uuid import UUID
 
 import pytest
 
 from engine.api import live
 from engine.domains import chats, sessions, users
+from engine.domains.runs import RunHeard
 from engine.domains.users import UserChanges
 from tests.edge.serving import (
     API,
@@ -47,6 +49,33 @@ async def test_a_new_chat_appears_in_ones_stream_and_its_words_too(
     assert kinds[0] == "chat.joined"
     assert kinds.count("mention") == 1
     assert words_of(heard, run_id) == TEXT
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_words_that_the_feed_loses_are_read_from_the_rows(
+    stage: Stage, ann: Client, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    chance, feed = Random(seed), stage.world.database.feed
+    bring = feed.send
+    lost: list[object] = []
+
+    def lose(item: object) -> None:
+        # The last words of all are not lost: the whole answer follows them.
+        if isinstance(item, RunHeard) and len(lost) < 12 and chance.random() < 0.5:
+            lost.append(item)
+        else:
+            bring(item)
+
+    monkeypatch.setattr(feed, "send", lose)
+    stage.script(say(*WORDS, *WORDS, pause=0.03))
+    chat_id = await ann.open_chat()
+    early = await ann.follow(f"/chats/{chat_id}/events")
+    run_id, _ = await asked(ann, chat_id)
+    heard = await until(early, kind("run.completed"))
+
+    assert len(lost) >= 5
+    assert words_of(heard, run_id) == TEXT + TEXT
+    assert [event.kind for event in heard].count("run.snapshot") >= 1
 
 
 async def test_a_member_who_is_removed_hears_nothing_more_at_once(

@@ -25,8 +25,7 @@ async def test_a_run_of_one_process_is_followed_in_another(
     run_id = posted["runs"][0]["id"]
     await asyncio.sleep(1.0)
     late = await follow(ann.at(other), chat_id)
-    late.picture.hears_words = False
-    await late.until(has_begun_to_talk(run_id))  # It opens with what is in rows.
+    await late.until(has_begun_to_talk(run_id))  # It opens with what was said before it came.
     await here.until(lambda seen: seen.has_ended())
     ended_at = time.monotonic()
     await there.until(lambda seen: seen.has_ended())
@@ -35,10 +34,11 @@ async def test_a_run_of_one_process_is_followed_in_another(
 
     assert started_after < 2.5
     assert told_after < 2.0
-    assert here.picture.texts_checked == 1
     assert len(there.picture.answers) == 1
     for follower in (here, there, late):
         assert follower.connections == 1
+        assert follower.picture.texts_checked == 1
+        assert follower.picture.kinds.count("run.delta") >= 5
     await here.check_against_fresh_load()
     await there.check_against_fresh_load()
     assert (worker.faults, other.faults) == ([], [])

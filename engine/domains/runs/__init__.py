@@ -58,6 +58,7 @@ from engine.domains.runs.service import (
     runs_of_message,
     write_events,
 )
+from engine.domains.runs.travel import let_travel
 
 __all__ = [
     "FENCE_SHIFT",
@@ -104,6 +105,7 @@ __all__ = [
     "get_run",
     "hand_back",
     "keep_role_version",
+    "let_travel",
     "queue_for_message",
     "record_tools",
     "renew",
