@@ -1,7 +1,6 @@
 """Builds the parts of an engine once and hands them to whoever runs it."""
 
 import asyncio
-import gc
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -9,12 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from subprocess import SubprocessError
-from typing import TYPE_CHECKING, Any
+from time import monotonic
+from typing import Any
 
 import asyncpg
 
-from engine import graphs
-from engine.adapters.checkpoints import Checkpoints
 from engine.core import database as core_database
 from engine.core.database import APPLICATION_ROLE, MIGRATIONS, Database
 from engine.core.embedded import OWNER, EmbeddedDatabaseFailed, EmbeddedPostgres
@@ -27,13 +25,9 @@ from engine.core.secret import load_secret
 from engine.core.settings import Settings
 from engine.domains import approvals, chats, runs, sessions
 from engine.domains.organizations import Registration
-from engine.domains.runs import ChatModel
 from engine.domains.users import Passwords
 from engine.roles import Catalogue, load_roles
-from engine.worker import Worker
-
-if TYPE_CHECKING:
-    from engine.adapters.models import Choice
+from engine.worker import WorkerHost, WorkersElsewhere
 
 ROLES = Path(__file__).parent / "roles"
 PROMPTS = Path(__file__).parents[1] / "prompts"
@@ -42,9 +36,6 @@ FULL_BATCH = 1000  # rows, of the smallest kind of batch; after fewer there is n
 BETWEEN_BATCHES_SECONDS = 0.2
 DATABASE_SECONDS = 2.0
 MOST_DATABASE_SECONDS = 60.0
-MODEL_SECONDS = 15.0
-MODEL_SOON_SECONDS = 0.5
-THINK_AGAIN_SECONDS = 5.0
 TINY_ANSWER_TOKENS = 200  # The smallest model does not know when to stop.
 # No library may tell anybody outside what is asked here.
 SILENCE = {
@@ -72,7 +63,13 @@ class Engine:
     """The parts of one running engine; `open_engine` makes and ends it."""
 
     def __init__(
-        self, settings: Settings, urls: DatabaseUrls, database: Database, roles: Catalogue, secret: bytes
+        self,
+        settings: Settings,
+        urls: DatabaseUrls,
+        database: Database,
+        roles: Catalogue,
+        secret: bytes,
+        thinks: WorkerHost | WorkersElsewhere,
     ) -> None:
         token_seconds = settings.access_token_minutes * 60
         self.settings = settings
@@ -80,6 +77,7 @@ class Engine:
         self._migrations = read_migrations(MIGRATIONS)
         self.database = database
         self.roles = roles
+        self.thinks = thinks
         self.registration = Registration(database, settings.registration)
         self.guard = sessions.SessionGuard(database, lifetime_seconds=token_seconds)
         self.entrance = sessions.Entrance(
@@ -88,52 +86,15 @@ class Engine:
             access_tokens=sessions.AccessTokens(secret, lifetime_seconds=token_seconds),
             refresh_days=settings.refresh_token_days,
         )
-        self._choice: Choice | None = None
-        self._model_state: dict[str, Any] = {"ready": False, "detail": "looking for a model"}
-
-    def model(self) -> ChatModel:
-        """Return the model that answers; raises ModelUnavailable before one is chosen."""
-        if self._choice is None:
-            raise runs.ModelUnavailable("The engine is still looking for a model. Try again in a moment.")
-        return self._choice.model
 
     def model_state(self) -> dict[str, Any]:
         """Return which model answers, why it was chosen, and whether it is ready."""
-        return self._model_state
+        return self.thinks.model_state()
 
     async def missing_migrations(self) -> list[str]:
         """Return the names of the migrations that the database has not seen."""
         missing = still_to_take(await self.database.applied_migrations(), self._migrations)
         return [migration.name for migration in missing]
-
-    async def keep_thinking(self, *, tiny: bool) -> None:
-        """Find a model and work with it until cancelled; when that fails, say so and try again."""
-        while True:
-            try:
-                await self._think(tiny=tiny)
-            except Exception as error:  # noqa: BLE001 - whatever it was, runs must not wait in silence
-                log.exception("engine_cannot_think")
-                self._model_state = {"ready": False, "detail": f"{type(error).__name__}; see the log"}
-                await asyncio.sleep(THINK_AGAIN_SECONDS)
-
-    async def _think(self, *, tiny: bool) -> None:
-        from engine.adapters.models import choose_model
-
-        self._choice = await choose_model(self.settings, tiny=tiny)
-        log.info("model_chosen", reason=self._choice.reason)
-        checkpoints = Checkpoints(self.urls.application)
-        worker = Worker(self.settings, self.database, self.roles, self.model, checkpoints=checkpoints.open)
-        tasks = [
-            asyncio.create_task(worker.run_until_stopped()),
-            asyncio.create_task(self._watch_model()),
-            asyncio.create_task(_warm_up()),
-        ]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            await worker.stop()
-            await _end(tasks)
-            await self._choice.model.close()
 
     async def keep_house(self) -> None:
         """Delete what has outlived its use, a batch at a time, until cancelled."""
@@ -143,19 +104,6 @@ class Engine:
             except Exception:  # noqa: BLE001 - the house is kept again in a while
                 log.exception("housekeeping_failed")
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
-
-    async def _watch_model(self) -> None:
-        assert self._choice is not None
-        while True:
-            health = await self._choice.model.check()
-            self._model_state = {
-                "ready": health.ok,
-                "provider": self._choice.model.provider,
-                "name": self._choice.model.name,
-                "reason": self._choice.reason,
-                "detail": health.detail,
-            }
-            await asyncio.sleep(MODEL_SECONDS if health.ok else MODEL_SOON_SECONDS)
 
 
 @asynccontextmanager
@@ -174,23 +122,41 @@ async def open_engine(settings: Settings, *, tiny: bool = False, works: bool = T
             urls.application, bus=make_bus(), feed=Feed(), pool_size=settings.database_pool_size
         )
         parts.push_async_callback(database.close)
-        if settings.database_url is not None and works:  # Other processes may work on it.
-            relay = Relay(urls.application, database.feed)
-            runs.let_travel(relay)
-            parts.push_async_callback(_end, [asyncio.create_task(relay.run())])
-        roles = load_roles(ROLES, PROMPTS)
-        for problem in roles.problems:
-            log.error("role_file_broken", problem=str(problem))
-        engine = Engine(settings, urls, database, roles, secret)
+        if works and (settings.database_url is not None or settings.runtime == "ray"):
+            parts.push_async_callback(_end, [_open_relay(urls.application, database)])
+        roles = _known_roles()
+        thinks: WorkerHost | WorkersElsewhere = WorkersElsewhere(database, monotonic)
+        if settings.runtime == "inline":
+            thinks = WorkerHost(settings, database, roles, application_url=urls.application, tiny=tiny)
+        engine = Engine(settings, urls, database, roles, secret, thinks)
         if works:
             await engine.guard.start()
             parts.push_async_callback(engine.guard.stop)
-            tasks = [
-                asyncio.create_task(engine.keep_thinking(tiny=tiny)),
-                asyncio.create_task(engine.keep_house()),
-            ]
+            tasks = [asyncio.create_task(engine.keep_house())]
+            if isinstance(thinks, WorkerHost):
+                tasks.append(asyncio.create_task(thinks.run()))
             parts.push_async_callback(_end, tasks)
         yield engine
+
+
+@asynccontextmanager
+async def open_worker(settings: Settings) -> AsyncIterator[WorkerHost]:
+    """Let a worker work on a database that an engine has migrated, and hand its runs back at the end.
+
+    `settings.database_url` leads there as the application; nothing is served, and the house is not kept.
+    """
+    assert settings.database_url is not None, "an engine tells its workers where the database is"
+    os.environ.update(SILENCE)
+    url = settings.database_url.get_secret_value()
+    async with AsyncExitStack() as parts:
+        database = await Database.open(
+            url, bus=make_bus(), feed=Feed(), pool_size=settings.database_pool_size
+        )
+        parts.push_async_callback(database.close)
+        parts.push_async_callback(_end, [_open_relay(url, database)])
+        host = WorkerHost(settings, database, _known_roles(), application_url=url, tiny=False)
+        parts.push_async_callback(_end, [asyncio.create_task(host.run())])
+        yield host
 
 
 @asynccontextmanager
@@ -270,16 +236,20 @@ def make_bus() -> Bus:
     return bus
 
 
+def _known_roles() -> Catalogue:
+    roles = load_roles(ROLES, PROMPTS)
+    for problem in roles.problems:
+        log.error("role_file_broken", problem=str(problem))
+    return roles
+
+
+def _open_relay(url: str, database: Database) -> asyncio.Task[None]:
+    relay = Relay(url, database.feed)
+    runs.let_travel(relay)
+    return asyncio.create_task(relay.run())
+
+
 async def _end(tasks: list[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _warm_up() -> None:
-    """Import LangGraph, which takes a second, before the first person waits for an answer."""
-    await asyncio.to_thread(graphs.build_all)
-    # What is loaded now stays. Looking through it again and again for garbage took a tenth of our time.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(25_000, 20, 50)

@@ -1,1 +1,1 @@
-"""The other edge: actors that host workers and models. Empty until the engine leaves one machine."""
+"""The other edge: Ray actors that host the engine's workers, and nothing of the product."""

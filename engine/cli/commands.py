@@ -34,11 +34,14 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
     data: DataFolder = None,
     tiny: Tiny = False,
+    runtime: Annotated[
+        str | None, typer.Option(help="Who works runs: `inline`, this process, or `ray`, Ray actors.")
+    ] = None,
 ) -> None:
     """Start the engine and serve its API until it is stopped."""
     from engine.cli.serve import serve_until_stopped
 
-    _run(serve_until_stopped(_settings(host=host, port=port, data_dir=data), tiny=tiny))
+    _run(serve_until_stopped(_settings(host=host, port=port, data_dir=data, runtime=runtime), tiny=tiny))
 
 
 @app.command()

@@ -58,6 +58,16 @@ class Settings(BaseSettings):
     model_first_token_seconds: float = Field(120, gt=0, description="Limit for its first token.")
     model_total_seconds: float = Field(300, gt=0, description="Limit for a whole answer.")
 
+    runtime: Literal["inline", "ray"] = Field(
+        "inline", description="Where runs are worked: in the engine's own process, or by Ray actors."
+    )
+    ray_address: str | None = Field(
+        None, description="A Ray cluster to join, as `host:port`; a local one is started when unset."
+    )
+    ray_token_file: Path | None = Field(
+        None, description="Ray's token, readable by nobody else; made in the data folder when unset."
+    )
+    workers: int = Field(1, ge=1, le=64, description="Ray actors that this engine has work done by.")
     worker_runs: int = Field(1024, ge=1, le=4096, description="Runs one worker has in hand at once.")
     lease_seconds: float = Field(10, ge=1, le=60, description="How long a silent worker keeps its runs.")
     events_keep_hours: int = Field(48, ge=24, description="How long a stream can be resumed.")

@@ -1,5 +1,6 @@
 """The worker: claims runs, lets each role's graph work, and records the outcome once."""
 
+from engine.worker.host import WorkerHost, WorkersElsewhere
 from engine.worker.worker import Worker
 
-__all__ = ["Worker"]
+__all__ = ["Worker", "WorkerHost", "WorkersElsewhere"]

@@ -23,6 +23,7 @@ from engine.domains.runs.models import (
     RunsQueued,
     RunStatus,
     ToolUse,
+    WorkerSeen,
 )
 from engine.domains.runs.ports import (
     ChatModel,
@@ -90,6 +91,7 @@ __all__ = [
     "ToolCall",
     "ToolSpec",
     "ToolUse",
+    "WorkerSeen",
     "active_runs",
     "among",
     "announce_start",

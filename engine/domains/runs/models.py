@@ -141,6 +141,15 @@ class CancelRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerSeen:
+    """A worker lives; `model` says which model it has and whether that is ready."""
+
+    worker: str
+    runs_in_hand: int
+    model: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class AnswersPosted:
     """Runs ended with answers that are now messages; emitted in the transaction that posts them."""
 

@@ -6,15 +6,21 @@ from uuid import UUID
 
 from engine.core.json import dump
 from engine.core.relay import Relay
-from engine.domains.runs.models import CancelRequested, RunEvent, RunHeard, RunsQueued
+from engine.domains.runs.models import CancelRequested, RunEvent, RunHeard, RunsQueued, WorkerSeen
 
 PART_BYTES = 6_000
 
 
 def let_travel(relay: Relay) -> None:
-    """Let other processes hear of words, of work that waits, and of wishes to stop."""
+    """Let other processes hear of words, of work that waits, of wishes to stop, and of workers."""
     relay.carry(RunHeard, "heard", _pack_heard, _unpack_heard)
     relay.carry(RunsQueued, "queued", lambda _: [None], lambda _: RunsQueued())
+    relay.carry(
+        WorkerSeen,
+        "worker",
+        lambda seen: [[seen.worker, seen.runs_in_hand, seen.model]],
+        lambda value: WorkerSeen(str(value[0]), int(value[1]), dict(value[2])),
+    )
     relay.carry(
         CancelRequested, "cancel", lambda wish: [wish.run_id], lambda value: CancelRequested(UUID(value))
     )

@@ -1,0 +1,147 @@
+"""A Ray cluster of one's own, or a way into another: closed to whoever does not hold the token."""
+
+import ctypes
+import hashlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.core.errors import Invalid, Unavailable
+from engine.core.settings import Settings
+
+NAMESPACE = "rugpt"
+START_SECONDS = 60.0
+STOP_SECONDS = 1.5  # What it hosts has ended before: there is little to be kind about.
+LOOK_SECONDS = 0.1
+OBJECT_STORE_BYTES = 80 * 2**20  # Nothing large travels; Ray takes no less than 75 MiB.
+SHORTEST_TOKEN = 32
+PR_SET_PDEATHSIG = 1
+
+
+class RayTokenUnsafe(Invalid):
+    """Others can read Ray's token, or it is missing: who has it can run code in the cluster."""
+
+    code = "ray_token_unsafe"
+
+
+class RayNotStarted(Unavailable):
+    """Ray did not start in time; its own log says why."""
+
+    code = "ray_not_started"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A running head of a cluster that is ours: its process and its address."""
+
+    process: subprocess.Popen[bytes]
+    address: str
+
+    def stop(self) -> None:
+        """End Ray and whatever it hosts."""
+        end_group(self.process)
+
+
+def token_file(settings: Settings) -> Path:
+    """Return the file of the cluster's token, made when the cluster is ours and has none.
+
+    Raises RayTokenUnsafe when others can read it, or when a cluster is to be joined without one.
+    """
+    path = settings.ray_token_file or settings.data_dir / "ray" / "token"
+    if not path.exists():
+        if settings.ray_address is not None or settings.ray_token_file is not None:
+            raise RayTokenUnsafe(f"There is no token in {path}. Copy it from the cluster's first machine.")
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32))
+    if path.stat().st_mode & 0o077:
+        raise RayTokenUnsafe(f"Others can read {path}. Run: chmod 600 {path}")
+    if len(path.read_text().strip()) < SHORTEST_TOKEN:
+        raise RayTokenUnsafe(f"The token in {path} is shorter than {SHORTEST_TOKEN} characters.")
+    return path.absolute()
+
+
+def environment(token: Path) -> dict[str, str]:
+    """Return the variables that close a cluster and keep it silent, for Ray's processes and for ours."""
+    return {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DEDUP_LOGS": "0",
+        "RAY_ROTATION_MAX_BYTES": str(10 * 2**20),
+        "RAY_ROTATION_BACKUP_COUNT": "2",
+        "RAY_enable_metrics_collection": "0",
+    }
+
+
+def start_head(data_dir: Path, variables: Mapping[str, str]) -> Head:
+    """Start a cluster of this machine alone; raises RayNotStarted when it does not come up."""
+    folder = session_folder(data_dir)
+    mark = folder / "ray_current_cluster"
+    mark.unlink(missing_ok=True)
+    for session in folder.glob("session_*"):  # Of earlier starts, whose logs nobody needs any more.
+        if not session.is_symlink():
+            shutil.rmtree(session, ignore_errors=True)
+    log = folder / "head.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [
+                sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block",
+                "--port=0", f"--temp-dir={folder}", "--include-dashboard=false", "--disable-usage-stats",
+                f"--object-store-memory={OBJECT_STORE_BYTES}",
+            ],
+            env={**os.environ, **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            preexec_fn=_end_with_parent,  # noqa: PLW1509 - no other thread runs here yet
+        )  # fmt: skip
+    deadline = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        if mark.exists() and b"runtime started" in log.read_bytes():
+            return Head(process, mark.read_text().strip())
+        time.sleep(LOOK_SECONDS)
+    end_group(process)
+    raise RayNotStarted(f"Ray did not start; {log} says why.")
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel to end this process when the one that started it dies, however it does."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def session_folder(data_dir: Path) -> Path:
+    """Return the folder of Ray's sockets and logs: short, of this data folder alone, closed to others."""
+    name = hashlib.sha256(str(data_dir.absolute()).encode()).hexdigest()[:8]
+    folder = Path(tempfile.gettempdir()) / f"rugpt-ray-{os.getuid()}-{name}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise RayTokenUnsafe(f"{folder} belongs to somebody else, or others can open it. Remove it.")
+    inner = folder / "r"  # Ray opens its own folder to everybody.
+    inner.mkdir(exist_ok=True)
+    return inner
+
+
+def end_group(process: "subprocess.Popen[bytes]") -> None:
+    """End a process and those that it started: kindly, and then not."""
+    for number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, STOP_SECONDS)):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            return
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            continue

@@ -1,0 +1,59 @@
+"""Engines whose runs are worked by Ray actors, over the test's own database."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psutil
+import pytest
+
+from tests.process.conftest import StartEngine, follow, model, settings, start_engine
+from tests.process.engine import EngineProcess
+
+__all__ = ["follow", "model", "settings", "start_engine"]
+
+WORKER = "ray::WorkerActor"
+
+
+@dataclass
+class RayEngine:
+    """An engine with its Ray."""
+
+    engine: EngineProcess
+
+    def processes(self, name: str) -> list[psutil.Process]:
+        """Return those of its processes whose command line has this name in it."""
+        family = psutil.Process(self.engine.child.process.pid).children(recursive=True)
+        return [one for one in family if is_named(one, name)]
+
+    def worker(self) -> psutil.Process:
+        """Return the one process that works runs."""
+        (found,) = self.processes(WORKER)
+        return found
+
+
+def is_named(process: psutil.Process, name: str) -> bool:
+    """Whether a process that still lives has a name in its command line."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and any(
+            name in part for part in process.cmdline()[:3]
+        )
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def _no_ray_is_left() -> Iterator[None]:
+    """Fail a test that leaves a process of its Ray behind."""
+    before = {one.pid for one in psutil.process_iter()}
+    yield
+    left = [one for one in psutil.process_iter() if one.pid not in before and is_named(one, "ray")]
+    _, alive = psutil.wait_procs(left, timeout=15)
+    names = [" ".join(one.cmdline())[:80] for one in alive if one.is_running()]
+    for one in alive:
+        one.kill()
+    assert not names
+
+
+async def start_with_ray(start_engine: StartEngine, **changes: str) -> RayEngine:
+    """Start an engine with Ray and return once an actor works."""
+    return RayEngine(await start_engine(RUGPT_RUNTIME="ray", **changes))
