@@ -1,6 +1,6 @@
 """Chats and messages."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -300,7 +300,7 @@ async def _post(caller: Caller, chat_id: UUID, new: PostMessage) -> tuple[Posted
 
 async def _answers(
     caller: Caller, subscription: Subscription, posted: PostedView, *, is_new: bool
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Give the message and the events of its runs; end when they have ended."""
     own_messages = {posted.message.id, *(run.answer_id for run in posted.runs)}
     waiting = {run.id for run in posted.runs}

@@ -1,23 +1,21 @@
 """Live streams over SSE: what happens in chats, and what a run says, resumable by Last-Event-ID."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Header
-from sse_starlette import EventSourceResponse, ServerSentEvent
-from sse_starlette.sse import AppStatus, SendTimeoutError
-from starlette.types import Message, Receive, Scope, Send
+from sse_starlette import EventSourceResponse
 
 from engine.api.caller import Authenticated, Caller
 from engine.api.events import ENDS, STARTS, Event, encode, follows, unnumbered
 from engine.api.live import PAGE, Hub, Subscription, read_events
+from engine.api.sse import EventStream
 from engine.core.database import Transaction, oldest_event_no
 from engine.core.errors import Invalid
-from engine.core.logging import log
 from engine.domains import approvals, chats, runs
 from engine.domains.runs import Run, RunEvent
 
@@ -31,7 +29,6 @@ STREAM: dict[int | str, dict[str, Any]] = {
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
 }
-AppStatus.enable_automatic_graceful_drain = False  # The hub says goodbye to its readers itself.
 
 router = APIRouter(tags=["streams"])
 LastEventId = Annotated[
@@ -88,27 +85,6 @@ async def follow_run(
     )
 
 
-class EventStream(EventSourceResponse):
-    """The library's stream, with a cheaper clock: its own took longer than what it times."""
-
-    leave: Callable[[], None]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        except SendTimeoutError:
-            log.info("reader_dropped", seconds=self.send_timeout)  # It stood still; that is no bug of ours.
-        finally:
-            self.leave()  # Here, because a reader may be gone before the first event is asked for.
-
-    async def _send_with_timeout(self, send: Send, message: Message) -> None:
-        try:
-            async with asyncio.timeout(self.send_timeout):
-                await send(message)
-        except TimeoutError:
-            raise SendTimeoutError from None
-
-
 @contextmanager
 def leaving_on_failure(caller: Caller, subscription: Subscription) -> Iterator[None]:
     """Give a reader's place up when there will be no stream after all."""
@@ -119,21 +95,19 @@ def leaving_on_failure(caller: Caller, subscription: Subscription) -> Iterator[N
         raise
 
 
-def respond(caller: Caller, subscription: Subscription, events: AsyncIterator[bytes]) -> EventSourceResponse:
+def respond(
+    caller: Caller, subscription: Subscription, events: AsyncGenerator[bytes, None]
+) -> EventSourceResponse:
     """Send encoded events, with a heartbeat, and without patience for readers that stand still.
 
     When the stream ends, however it does, the reader's place in the hub is given up.
     """
-    stream = EventStream(
+    return EventStream(
         events,
-        ping=HEARTBEAT_SECONDS,
-        send_timeout=SEND_SECONDS,
-        sep="\n",
-        ping_message_factory=lambda: ServerSentEvent(comment="still here", sep="\n"),
-        headers={"Cache-Control": "no-store"},
+        heartbeat_seconds=HEARTBEAT_SECONDS,
+        send_seconds=SEND_SECONDS,
+        leave=partial(caller.hub.leave, subscription),
     )
-    stream.leave = partial(caller.hub.leave, subscription)
-    return stream
 
 
 async def words_so_far(caller: Caller, hub: Hub, chat_ids: Iterable[UUID]) -> list[Event]:
@@ -157,7 +131,7 @@ def _subscription(caller: Caller, channels: Iterable[UUID]) -> Subscription:
 
 async def _channel_events(
     caller: Caller, subscription: Subscription, after: int | None, newest: int, only_chat: UUID | None
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     sent = newest if after is None else after
     yield encode("hello", {"last_event_id": sent})
     async for event in _missed(caller, subscription, sent, is_back=after is not None):
@@ -248,7 +222,7 @@ async def _snapshot_from_rows(events: list[RunEvent], run: Run) -> Event:
 
 async def _run_events(
     caller: Caller, subscription: Subscription, run: Run, sent: int
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Follow a run by its rows, with the live feed before them; whatever the feed lacks comes from rows."""
     while True:
         try:
