@@ -82,6 +82,7 @@ def main() -> None:
             signal.signal(number, lambda *_: leaving.set())
         workers = WorkersOfHost(settings, sealed, token, owner=str(os.getpid()))
         log.info("ray_ready", seconds=round(time.monotonic() - began, 2), address=address)
+        was_working = True
         while not leaving.wait(WATCH_SECONDS):
             if os.getppid() != parent:
                 log.warning("engine_gone")  # It was killed; the next one brings its own.
@@ -89,8 +90,9 @@ def main() -> None:
             if head is not None and head.process.poll() is not None:
                 log.error("ray_head_ended", status=head.process.returncode)
                 sys.exit(1)
-            if not workers.are_working():
-                log.warning("workers_not_working")
+            if (is_working := workers.are_working()) != was_working:
+                log.warning("workers_are_back" if is_working else "workers_not_working")
+            was_working = is_working
         workers.stop()
     except Refusal as refusal:
         log.error("ray_not_ready", code=refusal.code, reason=refusal.message)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import threading
 from pathlib import Path
 
@@ -42,9 +43,9 @@ class WorkerActor:
     def _work(self) -> None:
         try:
             asyncio.run(self._host())
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it was, an actor that idles would be worse
             log.exception("worker_actor_failed")
-            raise
+            os._exit(1)  # Ray starts the actor anew.
 
     async def _host(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -20,6 +20,7 @@ class RayHost:
     """The child process; `run` keeps it until cancelled, and then waits until it has ended."""
 
     def __init__(self, engine: Engine, *, tiny: bool) -> None:
+        """Find or make the cluster's token; raises RayTokenUnsafe, before anything is served."""
         from ray_cluster.cluster import token_file
         from ray_cluster.sealed import seal
 
@@ -32,9 +33,11 @@ class RayHost:
         """Keep the child process running until cancelled."""
         try:
             while True:
-                self._process = await self._start()
-                status = await self._process.wait()
-                log.error("ray_host_ended", status=status)
+                try:
+                    self._process = await self._start()
+                    log.error("ray_host_ended", status=await self._process.wait())
+                except OSError as error:  # no memory, no processes left: perhaps soon
+                    log.error("ray_host_not_started", error=str(error))
                 await asyncio.sleep(AGAIN_SECONDS)
         finally:
             await self._end()

@@ -69,7 +69,7 @@ async def serve_until_stopped(settings: Settings, *, tiny: bool) -> None:
         address = f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
         log.info("listening", address=address, data=str(settings.data_dir))
         banner = asyncio.create_task(_tell_a_person(engine, address)) if sys.stdout.isatty() else None
-        ray_host = asyncio.create_task(_keep_ray(engine, tiny=tiny)) if settings.runtime == "ray" else None
+        ray_host = _keep_ray(engine, tiny=tiny) if settings.runtime == "ray" else None
         await server._serve([listener])  # Not serve(): it would take the signals away from us.
         for task in (banner, ray_host):
             if task is not None:
@@ -78,11 +78,11 @@ async def serve_until_stopped(settings: Settings, *, tiny: bool) -> None:
             await asyncio.gather(ray_host, return_exceptions=True)  # Its runs are handed back first.
 
 
-async def _keep_ray(engine: Engine, *, tiny: bool) -> None:
+def _keep_ray(engine: Engine, *, tiny: bool) -> asyncio.Task[None]:
     """Have runs worked by Ray actors until cancelled; the API answers meanwhile."""
     from engine.cli.ray_host import RayHost
 
-    await RayHost(engine, tiny=tiny).run()
+    return asyncio.create_task(RayHost(engine, tiny=tiny).run())
 
 
 def warn_of_readable_secrets(file: Path) -> None:

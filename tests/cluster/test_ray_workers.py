@@ -2,13 +2,16 @@
 
 import asyncio
 import signal
+import sys
 import time
+from pathlib import Path
 from uuid import UUID
 
 import asyncpg
 import psutil
 import pytest
 
+from bench.processes import DidNotStart
 from tests.cluster.conftest import RayEngine, start_with_ray
 from tests.process.conftest import Follow, StartEngine
 from tests.process.engine import Follower, Person, eventually, register
@@ -121,3 +124,44 @@ async def test_when_the_engine_is_killed_its_ray_ends_and_the_next_engine_goes_o
     await eventually(
         lambda: not any(one.is_running() for one in family), what="the end of the old Ray", seconds=20
     )
+
+
+async def test_an_engine_with_a_token_that_others_can_read_does_not_start(
+    start_engine: StartEngine, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("t" * 64)
+    token.chmod(0o644)
+
+    with pytest.raises(DidNotStart, match="chmod 600"):
+        await start_with_ray(start_engine, RUGPT_RAY_TOKEN_FILE=str(token))
+
+
+async def test_nobody_joins_the_cluster_without_its_token(start_engine: StartEngine) -> None:
+    ray = await start_with_ray(start_engine)
+    (gcs,) = [one for one in ray.processes("gcs_server") if one.name().startswith("gcs")]
+    port = min(each.laddr.port for each in gcs.net_connections() if each.status == psutil.CONN_LISTEN)
+    stranger = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        f"import ray; ray.init('127.0.0.1:{port}', namespace='rugpt'); print(ray.util.list_named_actors())",
+        env={
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": "x" * 64,
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "HOME": "/nowhere",
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(60):
+            said, complained = await stranger.communicate()
+    finally:
+        if stranger.returncode is None:
+            stranger.kill()
+            await stranger.wait()
+
+    assert stranger.returncode != 0
+    assert b"worker-" not in said
+    assert b"nauth" in complained or b"oken" in complained, complained[-2000:]

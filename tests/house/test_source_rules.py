@@ -22,7 +22,6 @@ EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "manag
 READ_THE_ENVIRONMENT = (
     "engine/core/settings.py",
     "engine/bootstrap.py",
-    "engine/cli/ray_host.py",  # hands it on, without ours
     "ray_cluster/cluster.py",  # hands it on, with what closes Ray
     "ray_cluster/host.py",
     "engine/cli",
