@@ -53,6 +53,7 @@ class LiveRun:
     # Events beyond a gap: this process came later than the run, or the relay has lost some.
     early: dict[int, RunEvent] = field(default_factory=dict)
     mending: asyncio.Task[None] | None = None
+    is_held: bool = False  # The log has not told its start yet, and nobody may hear words before it.
 
     def take(self, item: RunEvent) -> None:
         """Add what was said, or forget what an attempt that is over has said."""

@@ -118,6 +118,7 @@ class Hub:
         # By run: words up to here are of an attempt that is over, though its worker may still talk.
         self._floors: dict[UUID, int] = {}
         self._recheck: asyncio.Task[None] | None = None
+        self._letting_go: set[asyncio.Task[None]] = set()
         database.feed.on(Announced, self._announced)
         database.feed.on(AnnouncedElsewhere, self._announced_elsewhere)
         database.feed.on(RunHeard, self._run_heard)
@@ -206,7 +207,7 @@ class Hub:
     def snapshots(self, chat_ids: Iterable[UUID]) -> dict[UUID, Event]:
         """Return what the runs at work in some chats have said so far, by run; none that is being mended."""
         found = [run_id for chat_id in chat_ids for run_id in self._runs_by_chat.get(chat_id, ())]
-        whole = [run for run_id in found if not (run := self._runs[run_id]).early]
+        whole = [run for run_id in found if not ((run := self._runs[run_id]).early or run.is_held)]
         return {run.run_id: run.snapshot() for run in whole}
 
     # Numbered events.
@@ -260,10 +261,12 @@ class Hub:
             self._forget_run(run_id)
             self._set_floor(run_id, seq)
         elif run is not None and run.last_id > seq:
+            run.is_held = False
             return run.snapshot()
         else:
             self._set_floor(run_id, seq - 1)
             if run is not None:
+                run.is_held = False
                 run.said.clear()
                 run.last_id = max(run.last_id, seq - 1)
         return None
@@ -349,8 +352,31 @@ class Hub:
 
     def _take(self, run: LiveRun, item: RunEvent) -> None:
         run.take(item)
-        if item.kind == "run.delta":
+        if item.kind == "run.delta" and not run.is_held:
             self._tell_words(run, item.data["text"])
+        log_tail = self._logs.get(run.org_id)
+        if item.kind in STARTS and log_tail is not None and self._floors.get(run.run_id, -1) < item.id - 1:
+            run.is_held = True
+            task = asyncio.create_task(self._let_go(run, log_tail))
+            self._letting_go.add(task)
+            task.add_done_callback(self._letting_go.discard)
+
+    async def _let_go(self, run: LiveRun, log_tail: _Log) -> None:
+        """Read the log up to a run's start, which was committed before its words; then tell them."""
+        self._catch_up_soon(log_tail)
+        assert log_tail.catching_up is not None
+        await log_tail.catching_up  # It may have begun before the start was written.
+        self._catch_up_soon(log_tail)
+        await log_tail.catching_up
+        if run.is_held and self._runs.get(run.run_id) is run:
+            run.is_held = False
+            if run.said and not run.early:
+                self._tell_all(run)
+
+    def _tell_all(self, run: LiveRun) -> None:
+        snapshot = run.snapshot()
+        for subscription in self._by_channel.get(run.chat_id, ()):
+            subscription.push(snapshot)
 
     async def _mend(self, run: LiveRun) -> None:
         """Read from the rows what was not heard of a run, and give its readers all of it anew."""
@@ -368,9 +394,8 @@ class Hub:
                     break
                 await asyncio.sleep(MEND_SECONDS)
             run.early.clear()  # Whatever is still missing shows at the next words.
-            snapshot = run.snapshot()
-            for subscription in self._by_channel.get(run.chat_id, ()):
-                subscription.push(snapshot)
+            if not run.is_held:
+                self._tell_all(run)
         except Exception:  # noqa: BLE001 - the next words try again, and nobody waits for this task
             log.exception("live_mend_failed", org_id=str(run.org_id), run_id=str(run.run_id))
             run.early.clear()
