@@ -306,8 +306,11 @@ class Hub:
     async def _catch_up(self, log_tail: _Log) -> None:
         """Tell what is in the rows and was not heard."""
         try:
-            while await self._read_missed(log_tail) == PAGE or log_tail.last_no < log_tail.wanted:
-                pass
+            while True:
+                wanted = log_tail.wanted
+                # Told of more meanwhile, it looks again; it never waits for a number that may not come.
+                if await self._read_missed(log_tail) < PAGE and log_tail.wanted == wanted:
+                    return
         except Exception:  # noqa: BLE001 - it is tried again in a second, and nobody waits for this task
             log.exception("live_catch_up_failed", org_id=str(log_tail.org_id))
 

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import sys
-from pathlib import Path
 
 from pydantic import SecretStr
 
@@ -13,7 +12,6 @@ from engine.core.settings import Settings
 
 STOP_SECONDS = 8.0
 AGAIN_SECONDS = 1.0
-TINY_MODEL = "embedded:smollm2-135m"
 
 
 class RayHost:
@@ -68,7 +66,8 @@ class RayHost:
                 await process.wait()
         except TimeoutError:
             log.warning("ray_host_stopped_late")
-            process.kill()
+            process.kill()  # The kernel then ends its Ray.
+            await process.wait()
 
 
 def _of_workers(engine: Engine, *, tiny: bool) -> Settings:
@@ -77,10 +76,12 @@ def _of_workers(engine: Engine, *, tiny: bool) -> Settings:
         "database_url": SecretStr(engine.urls.application),
         "database_owner_url": None,
         "secret_key": None,
-        "data_dir": Path(engine.settings.data_dir).absolute(),
+        "data_dir": engine.settings.data_dir.absolute(),
     }
     if tiny:
-        changes["model"] = TINY_MODEL
+        from engine.adapters.models.embedded import TINY
+
+        changes["model"] = f"embedded:{TINY}"
     return engine.settings.model_copy(update=changes)
 
 

@@ -74,6 +74,8 @@ class Relay:
                 await self._run_connected()
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 log.warning("relay_cut_off", error=type(error).__name__)
+            except Exception:  # noqa: BLE001 - silence would be worse than another try
+                log.exception("relay_failed")
             self._is_open = False
             self._waiting.clear()  # By the time it would arrive it would be old.
             await asyncio.sleep(AGAIN_SECONDS)

@@ -36,7 +36,6 @@ class WorkerHost:
         self._checkpoints = Checkpoints(application_url)
         self._tiny = tiny
         self._choice: Choice | None = None
-        self._worker: Worker | None = None
         self._state: dict[str, Any] = {"ready": False, "detail": "looking for a model"}
 
     def model(self) -> ChatModel:
@@ -48,11 +47,6 @@ class WorkerHost:
     def model_state(self) -> dict[str, Any]:
         """Return which model answers, why it was chosen, and whether it is ready."""
         return self._state
-
-    @property
-    def runs_in_hand(self) -> int:
-        """How many runs are at work here."""
-        return self._worker.runs_in_hand if self._worker is not None else 0
 
     async def run(self) -> None:
         """Work until cancelled; when no model can be had, say so and try again."""
@@ -69,7 +63,7 @@ class WorkerHost:
 
         self._choice = await choose_model(self._settings, tiny=self._tiny)
         log.info("model_chosen", reason=self._choice.reason)
-        worker = self._worker = Worker(
+        worker = Worker(
             self._settings, self._database, self._roles, self.model, checkpoints=self._checkpoints.open
         )
         tasks = [
@@ -103,7 +97,7 @@ class WorkerHost:
     async def _be_seen(self, worker: Worker) -> None:
         """Let processes without a worker know that this one lives, and what its model is."""
         while True:
-            self._database.feed.send(WorkerSeen(worker.name, worker.runs_in_hand, self._state))
+            self._database.feed.send(WorkerSeen(worker.name, self._state))
             await asyncio.sleep(SEEN_SECONDS)
 
 

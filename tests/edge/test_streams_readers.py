@@ -3,11 +3,13 @@
 import asyncio
 import json
 from random import Random
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from engine.api import live
+from engine.core.events import AnnouncedElsewhere
 from engine.domains import chats, sessions, users
 from engine.domains.runs import RunHeard
 from engine.domains.users import UserChanges
@@ -76,6 +78,29 @@ async def test_words_that_the_feed_loses_are_read_from_the_rows(
     assert len(lost) >= 5
     assert words_of(heard, run_id) == TEXT + TEXT
     assert [event.kind for event in heard].count("run.snapshot") >= 1
+
+
+async def test_a_number_that_the_log_does_not_hold_costs_one_look(
+    stage: Stage, firm: Firm, ann: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat_id = await ann.open_chat()
+    stream = await ann.follow(f"/chats/{chat_id}/events")
+    await until(stream, kind("hello"))
+    looks = 0
+    read = stage.hub._read_missed
+
+    async def count(log_tail: Any) -> int:
+        nonlocal looks
+        looks += 1
+        return await read(log_tail)
+
+    monkeypatch.setattr(stage.hub, "_read_missed", count)
+    stage.world.database.feed.send(AnnouncedElsewhere(firm.id, 2**40))
+    await asyncio.sleep(1.5)
+    await ann.post(chat_id, "дальше")
+    await until(stream, kind("message.created"))
+
+    assert 1 <= looks <= 5  # One of them is the look of every second.
 
 
 async def test_a_member_who_is_removed_hears_nothing_more_at_once(

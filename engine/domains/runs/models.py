@@ -145,7 +145,6 @@ class WorkerSeen:
     """A worker lives; `model` says which model it has and whether that is ready."""
 
     worker: str
-    runs_in_hand: int
     model: dict[str, Any]
 
 

@@ -18,8 +18,8 @@ def let_travel(relay: Relay) -> None:
     relay.carry(
         WorkerSeen,
         "worker",
-        lambda seen: [[seen.worker, seen.runs_in_hand, seen.model]],
-        lambda value: WorkerSeen(str(value[0]), int(value[1]), dict(value[2])),
+        lambda seen: [[seen.worker, seen.model]],
+        lambda value: WorkerSeen(str(value[0]), dict(value[1])),
     )
     relay.carry(
         CancelRequested, "cancel", lambda wish: [wish.run_id], lambda value: CancelRequested(UUID(value))
