@@ -84,6 +84,7 @@ class Engine:
             database=database,
             passwords=Passwords(),
             access_tokens=sessions.AccessTokens(secret, lifetime_seconds=token_seconds),
+            refresh_tokens=sessions.RefreshTokens(secret),
             refresh_days=settings.refresh_token_days,
         )
 

@@ -59,6 +59,7 @@ class World:
             database=database,
             passwords=self.passwords,
             access_tokens=sessions.AccessTokens(SECRET, lifetime_seconds=ACCESS_SECONDS),
+            refresh_tokens=sessions.RefreshTokens(SECRET),
             refresh_days=30,
             failure_seconds=0.0,
         )

@@ -20,6 +20,8 @@ from engine.roles import Catalogue
 if TYPE_CHECKING:
     from engine.api.live import Hub
 
+BROWSER_HEADER = "X-RuGPT-Client"  # `web` from our own client
+
 
 class Engine(Protocol):
     """The parts that this edge works with; `bootstrap.py` builds them."""
@@ -99,9 +101,28 @@ class _AccessToken(SecurityBase):
         return Caller(actor, claims.session_id, engine.database, request)
 
 
+class _MaybeAccessToken(SecurityBase):
+    """The same, but from our web client the token may be missing or too old."""
+
+    def __init__(self, *, lets_newcomers_in: bool) -> None:
+        self._access_token = _AccessToken(lets_newcomers_in=lets_newcomers_in)
+        self.model = self._access_token.model
+        self.scheme_name = self._access_token.scheme_name
+
+    async def __call__(self, request: Request) -> Caller | None:
+        try:
+            return await self._access_token(request)
+        except sessions.NotAuthenticated:
+            if request.headers.get(BROWSER_HEADER) == "web":
+                return None
+            raise
+
+
 Authenticated = Annotated[Caller, Depends(_AccessToken())]
 # Also those who have yet to change a temporary password: for changing it, and for leaving.
 Newcomer = Annotated[Caller, Depends(_AccessToken(lets_newcomers_in=True))]
+# For leaving: a browser may do so by its cookie alone.
+MaybeNewcomer = Annotated[Caller | None, Depends(_MaybeAccessToken(lets_newcomers_in=True))]
 
 
 def engine_of(request: Request) -> Engine:

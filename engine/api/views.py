@@ -132,7 +132,9 @@ class SignIn(Body):
 
 
 class Refresh(Body):
-    refresh_token: Word
+    """The token to exchange; a browser sends none, but its cookie."""
+
+    refresh_token: Word | None = None
 
 
 class ChangePassword(Body):
@@ -142,7 +144,7 @@ class ChangePassword(Body):
 
 class SignedInView(View):
     access_token: str
-    refresh_token: str
+    refresh_token: str | None  # null for browsers, which keep it in a cookie
     token_type: str = "bearer"  # noqa: S105 - the kind of token, not one
     expires_in: int
     user: UserView

@@ -3,6 +3,7 @@
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -29,6 +30,9 @@ class Settings(BaseSettings):
     database_pool_size: int = Field(10, ge=2, le=50, description="Connections per process.")
     secret_key: SecretStr | None = Field(
         None, min_length=32, description="Signs access tokens; made and kept in the data folder when unset."
+    )
+    public_url: str | None = Field(
+        None, description="The address that people use, such as https://rugpt.example.com; where it differs."
     )
     registration: Literal["first", "open", "closed"] = Field(
         "first", description="Who may make an organization over HTTP."
@@ -80,6 +84,16 @@ class Settings(BaseSettings):
         if provider not in ("ollama", "openai", "embedded") or not (name or provider == "embedded"):
             raise ValueError("must be provider:name, such as ollama:qwen2.5:7b or openai:gpt-x, or embedded")
         return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _a_public_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("must be an address such as https://rugpt.example.com")
+        return value.rstrip("/")
 
     @field_validator("host")
     @classmethod

@@ -175,6 +175,7 @@ async def test_a_password_kept_at_old_costs_is_kept_at_todays_after_a_sign_in(
         database=database,
         passwords=Passwords(memory_kib=16, passes=2),
         access_tokens=world.entrance.access_tokens,
+        refresh_tokens=world.entrance.refresh_tokens,
         refresh_days=1,
     )
 

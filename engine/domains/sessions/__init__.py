@@ -16,6 +16,7 @@ from engine.domains.sessions.service import (
     Entrance,
     change_password,
     forget_old_sessions,
+    leave,
     listen,
     open_session,
     refresh,
@@ -23,7 +24,7 @@ from engine.domains.sessions.service import (
     sign_out,
 )
 from engine.domains.sessions.throttle import Throttle
-from engine.domains.sessions.tokens import AccessTokens
+from engine.domains.sessions.tokens import AccessTokens, RefreshTokens
 
 __all__ = [
     "AccessTokens",
@@ -33,6 +34,7 @@ __all__ = [
     "NotAuthenticated",
     "OrganizationRequired",
     "PasswordChangeRequired",
+    "RefreshTokens",
     "SessionEnded",
     "SessionGuard",
     "SessionOver",
@@ -43,6 +45,7 @@ __all__ = [
     "WrongPassword",
     "change_password",
     "forget_old_sessions",
+    "leave",
     "listen",
     "open_session",
     "refresh",

@@ -31,6 +31,18 @@ SELECT EXISTS (SELECT FROM sessions WHERE id = :session_id AND ended_at IS NULL 
 -- Touches no row when the token was used before.
 UPDATE refresh_tokens SET used_at = now() WHERE token_hash = :token_hash AND used_at IS NULL;
 
+-- name: was_just_used
+-- A successor that was used shows that the answer had arrived, so this is no repetition of it. A token that
+-- a new password used up has no successor.
+SELECT EXISTS (
+       SELECT
+         FROM refresh_tokens AS used
+         JOIN refresh_tokens AS successor USING (org_id, session_id)
+        WHERE used.token_hash = :token_hash
+          AND used.used_at > now() - make_interval(secs => :seconds)
+          AND successor.token_hash = :successor_hash
+          AND successor.used_at IS NULL) AS found;
+
 -- name: use_up_refresh_tokens
 -- Whatever was issued for this session until now renews nothing.
 UPDATE refresh_tokens SET used_at = now() WHERE session_id = :session_id AND used_at IS NULL;

@@ -49,6 +49,14 @@ async def use_refresh_token(tx: Transaction, *, token_hash: bytes) -> bool:
     return await tx.run(SQL.use_refresh_token, token_hash=token_hash) == 1
 
 
+async def was_just_used(tx: Transaction, *, token_hash: bytes, successor_hash: bytes, seconds: float) -> bool:
+    """Tell whether a token was used within so many seconds, and its successor not yet."""
+    row = await tx.one(
+        SQL.was_just_used, token_hash=token_hash, successor_hash=successor_hash, seconds=seconds
+    )
+    return bool(row["found"])
+
+
 async def use_up_refresh_tokens(tx: Transaction, *, session_id: UUID) -> None:
     """Use up every token of a session."""
     await tx.run(SQL.use_up_refresh_tokens, session_id=session_id)

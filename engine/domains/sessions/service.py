@@ -17,13 +17,15 @@ from engine.domains.sessions.errors import (
     SessionOver,
     WrongPassword,
 )
-from engine.domains.sessions.models import SessionEnded, SignedIn
+from engine.domains.sessions.models import RefreshToken, SessionEnded, SignedIn
 from engine.domains.sessions.throttle import Throttle
-from engine.domains.sessions.tokens import AccessTokens, hash_of, new_refresh_token
+from engine.domains.sessions.tokens import AccessTokens, RefreshTokens, hash_of
 from engine.domains.users import Account, Actor, Passwords, UserAccessChanged
 
 _MOST_ACCOUNTS = 5  # tried for one name that several organizations use
 _DAY = 86_400
+# For so long a browser may send a token again: another tab was faster, or the answer was lost in a reload.
+_HASTE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class Entrance:
     database: Database
     passwords: Passwords
     access_tokens: AccessTokens
+    refresh_tokens: RefreshTokens
     refresh_days: int
     throttle: Throttle = field(default_factory=Throttle)
     # A failure is told no sooner than this, so that its time says nothing of how many accounts were tried.
@@ -78,19 +81,21 @@ async def open_session(tx: Transaction, entrance: Entrance, *, user_id: UUID) ->
         tx, user_id=user.id, lifetime_seconds=entrance.refresh_days * _DAY
     )
     await audit.record(tx, actor_id=user.id, action="session.opened", subject_id=session_id)
-    return await _tokens_for(tx, entrance, user, session_id)
+    return await _first_tokens(tx, entrance, user, session_id)
 
 
-async def refresh(entrance: Entrance, *, refresh_token: str) -> SignedIn:
-    """Renew a session. A token does so once: its second use means that it was stolen and ends the session."""
-    token_hash = hash_of(refresh_token)
-    async with entrance.database.across_organizations(reason="refresh") as across:
-        token = await repository.find_refresh_token(across, token_hash=token_hash)
+async def refresh(entrance: Entrance, *, refresh_token: str, is_browser: bool = False) -> SignedIn:
+    """Renew a session. A token does so once: its second use means that it was stolen and ends the session.
+
+    Only a browser, whose tabs share one token, gets the same successor again for half a minute, unless
+    that one was used meanwhile.
+    """
+    token = await _find(entrance, refresh_token)
     if token is None:
         raise SessionOver
 
     async with entrance.database.as_organization(token.org_id) as tx:
-        signed_in = await _renew(tx, entrance, token_hash, token.session_id)
+        signed_in = await _renew(tx, entrance, refresh_token, token.session_id, forgives_haste=is_browser)
     # Raised only here: the end of a reused token's session must be committed.
     if signed_in is None:
         raise SessionOver
@@ -102,6 +107,21 @@ async def sign_out(tx: Transaction, actor: Actor, *, session_id: UUID) -> None:
     if await repository.end_session(tx, session_id=session_id, reason="signed_out"):
         tx.after_commit(SessionEnded(session_id))
         await audit.record(tx, actor_id=actor.user_id, action="session.signed_out", subject_id=session_id)
+
+
+async def leave(entrance: Entrance, *, refresh_token: str) -> None:
+    """End the session that a refresh token belongs to, used or not; an unknown one does nothing."""
+    token = await _find(entrance, refresh_token)
+    if token is None:
+        return
+    async with entrance.database.as_organization(token.org_id) as tx:
+        user_id = await repository.owner_of_session(tx, session_id=token.session_id)
+        if user_id is None or not await repository.end_session(
+            tx, session_id=token.session_id, reason="signed_out"
+        ):
+            return
+        tx.after_commit(SessionEnded(token.session_id))
+        await audit.record(tx, actor_id=user_id, action="session.signed_out", subject_id=token.session_id)
 
 
 async def change_password(
@@ -130,7 +150,7 @@ async def change_password(
         if session is None or session.ended_at is not None or renewed is None:
             raise SessionOver
         await repository.use_up_refresh_tokens(tx, session_id=session_id)
-        return await _tokens_for(tx, entrance, renewed, session_id)
+        return await _first_tokens(tx, entrance, renewed, session_id)
 
 
 def listen(bus: Bus) -> None:
@@ -165,14 +185,27 @@ async def _open_for(entrance: Entrance, account: Account, password: str) -> Sign
         return await open_session(tx, entrance, user_id=account.user_id)
 
 
-async def _renew(tx: Transaction, entrance: Entrance, token_hash: bytes, session_id: UUID) -> SignedIn | None:
+async def _find(entrance: Entrance, refresh_token: str) -> RefreshToken | None:
+    async with entrance.database.across_organizations(reason="refresh") as across:
+        return await repository.find_refresh_token(across, token_hash=hash_of(refresh_token))
+
+
+async def _renew(
+    tx: Transaction, entrance: Entrance, refresh_token: str, session_id: UUID, *, forgives_haste: bool
+) -> SignedIn | None:
     user_id = await repository.owner_of_session(tx, session_id=session_id)
     # The person before the session, as when somebody is deactivated: nobody waits in a circle.
     user = await users.active_user(tx, user_id=user_id) if user_id else None
     session = await repository.lock_session(tx, session_id=session_id)
     if user is None or session is None or session.ended_at is not None or session.is_expired:
         return None
-    if not await repository.use_refresh_token(tx, token_hash=token_hash):
+    token_hash, successor = hash_of(refresh_token), entrance.refresh_tokens.successor_of(refresh_token)
+    is_first_use = await repository.use_refresh_token(tx, token_hash=token_hash)
+    if is_first_use:
+        await repository.insert_refresh_token(tx, token_hash=hash_of(successor), session_id=session_id)
+    elif not forgives_haste or not await repository.was_just_used(
+        tx, token_hash=token_hash, successor_hash=hash_of(successor), seconds=_HASTE_SECONDS
+    ):
         await repository.end_session(tx, session_id=session_id, reason="refresh_token_reused")
         tx.after_commit(SessionEnded(session_id))
         await audit.record(
@@ -184,13 +217,19 @@ async def _renew(tx: Transaction, entrance: Entrance, token_hash: bytes, session
         )
         return None
     await repository.extend_session(tx, session_id=session_id, lifetime_seconds=entrance.refresh_days * _DAY)
-    return await _tokens_for(tx, entrance, user, session_id)
+    return await _tokens_for(tx, entrance, user, session_id, successor)
 
 
-async def _tokens_for(tx: Transaction, entrance: Entrance, user: users.User, session_id: UUID) -> SignedIn:
-    organization = await organizations.current(tx)
-    refresh_token = new_refresh_token()
+async def _first_tokens(tx: Transaction, entrance: Entrance, user: users.User, session_id: UUID) -> SignedIn:
+    refresh_token = entrance.refresh_tokens.first()
     await repository.insert_refresh_token(tx, token_hash=hash_of(refresh_token), session_id=session_id)
+    return await _tokens_for(tx, entrance, user, session_id, refresh_token)
+
+
+async def _tokens_for(
+    tx: Transaction, entrance: Entrance, user: users.User, session_id: UUID, refresh_token: str
+) -> SignedIn:
+    organization = await organizations.current(tx)
     tokens = entrance.access_tokens
     return SignedIn(
         access_token=tokens.issue(user, org_id=organization.id, session_id=session_id),

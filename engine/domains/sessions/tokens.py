@@ -1,6 +1,8 @@
 """Tokens: signed ones that are believed for minutes, and random ones that renew them."""
 
+import base64
 import hashlib
+import hmac
 import secrets
 import time
 from typing import Any, get_args
@@ -82,9 +84,24 @@ class AccessTokens:
         return _claims(claims), int(claims["exp"]) + _LEEWAY_SECONDS
 
 
-def new_refresh_token() -> str:
-    """Return 32 random bytes as text."""
-    return secrets.token_urlsafe(32)
+class RefreshTokens:
+    """Makes the tokens that renew sessions: the first at random, each next one from the one before.
+
+    So what a token was exchanged for can be told once more, although only digests are stored; whoever
+    lacks our key learns nothing of the next token from this one.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        self._key = derive(secret, "refresh-token")
+
+    def first(self) -> str:
+        """Return 32 random bytes as text."""
+        return secrets.token_urlsafe(32)
+
+    def successor_of(self, refresh_token: str) -> str:
+        """Return the one token that this one is exchanged for."""
+        made = hmac.digest(self._key, refresh_token.encode(), "sha256")
+        return base64.urlsafe_b64encode(made).rstrip(b"=").decode()
 
 
 def hash_of(refresh_token: str) -> bytes:
