@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.core.database import Database
+from engine.core.database import Database, Transaction
 from engine.domains import chats, runs
 from engine.domains.runs import Claim, RunEvent, ToolUse
 from engine.domains.usage import ModelCall
@@ -391,3 +391,31 @@ async def test_whatever_workers_do_each_run_has_one_holder_its_turn_and_one_end(
             assert await world.finish(completed(claim)) == {claim.id}
             ledger.end(claim)
     assert not any(ledger.waiting.values())
+
+
+async def test_every_end_of_a_run_is_told_once_in_its_transaction(world: World, database: Database) -> None:
+    firm = await world.organization()
+    chat_id = await world.chat(firm.admin)
+    told: list[runs.RunEnd] = []
+
+    async def hear(_tx: Transaction, ended: runs.RunsEnded) -> None:
+        told.extend(ended.ends)
+
+    database.bus.on(runs.RunsEnded, hear)
+    signed, broken, unwanted = [
+        await world.ask(firm.admin, chat_id, f"@@{code}?") for code in ("lawyer", "hr", "chu")
+    ]
+    async with database.as_organization(firm.id) as tx:
+        await runs.cancel(tx, firm.admin.actor, run_id=unwanted.id)
+    claims = {claim.id: claim for claim in await world.claim()}
+
+    await world.finish(completed(claims[signed.id], approvers=["asker"]), failed(claims[broken.id]))
+    await world.finish(failed(claims[signed.id]))  # a late one
+
+    assert {(end.run_id, end.status, end.error_code) for end in told} == {
+        (unwanted.id, "cancelled", None),
+        (signed.id, "completed", None),
+        (broken.id, "failed", "model_unavailable"),
+    }
+    assert len(told) == 3
+    assert {end.asker_id for end in told} == {firm.admin.id}

@@ -49,6 +49,8 @@ class Marked:
 
     id: UUID
     chat_id: UUID
+    message_id: UUID
+    asker_id: UUID
     role_code: str
     answer_id: UUID
     status: RunStatus
@@ -153,6 +155,29 @@ class AnswersPosted:
     """Runs ended with answers that are now messages; emitted in the transaction that posts them."""
 
     outcomes: list[Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """How a run ended, for rooms that wait for it; `approvers` None: nobody has to sign its answer."""
+
+    run_id: UUID
+    chat_id: UUID
+    message_id: UUID  # the question
+    answer_id: UUID
+    asker_id: UUID
+    role_code: str
+    status: Literal["completed", "failed", "cancelled"]
+    error_code: str | None = None
+    error_detail: str | None = None
+    approvers: list[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunsEnded:
+    """Runs ended, each in one of three ways; emitted in the transaction that ends them."""
+
+    ends: list[RunEnd]
 
 
 @dataclass(frozen=True, slots=True)

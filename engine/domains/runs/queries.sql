@@ -135,7 +135,7 @@ UPDATE runs
        finished_at = CASE WHEN status = 'queued' THEN now() END,
        status = CASE WHEN status = 'queued' THEN 'cancelled' ELSE status END
  WHERE id = :run_id AND status IN ('queued', 'running')
-RETURNING id, chat_id, role_code, answer_id, status, fence;
+RETURNING id, chat_id, message_id, asker_id, role_code, answer_id, status, fence;
 
 -- name: cancel_runs_of_chat
 -- Ends what waits in a chat and marks what works there.
@@ -145,7 +145,7 @@ UPDATE runs
        status = CASE WHEN status = 'queued' THEN 'cancelled' ELSE status END
  WHERE id IN (SELECT id FROM runs WHERE chat_id = :chat_id AND status IN ('queued', 'running')
                ORDER BY id FOR UPDATE)
-RETURNING id, chat_id, role_code, answer_id, status, fence;
+RETURNING id, chat_id, message_id, asker_id, role_code, answer_id, status, fence;
 
 -- name: retry_run
 -- Queues a run that failed or was cancelled once more, behind what its role was asked since.

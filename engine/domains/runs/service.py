@@ -17,8 +17,10 @@ from engine.domains.runs.models import (
     Marked,
     Outcome,
     Run,
+    RunEnd,
     RunEvent,
     RunHeard,
+    RunsEnded,
     RunsQueued,
     ToolUse,
 )
@@ -213,6 +215,8 @@ async def finish(tx: Transaction, outcomes: list[Outcome]) -> set[UUID]:
         await repository.forget_checkpoints(tx, run_ids=kept)
     for outcome in done:
         _announce_end(tx, outcome)
+    if done:
+        await tx.emit(RunsEnded([_end(outcome) for outcome in done]))
     return accepted
 
 
@@ -262,6 +266,39 @@ async def _tell_cancelled(tx: Transaction, runs: list[Marked]) -> None:
         final = last[run.id]
         _announce(tx, "run.cancelled", run.chat_id, run.id, run.role_code, run.answer_id, seq=final.id)
         tx.after_commit(RunHeard(_org(tx), run.chat_id, run.id, run.answer_id, [final]))
+    if ended:
+        await tx.emit(
+            RunsEnded(
+                [
+                    RunEnd(
+                        run.id,
+                        run.chat_id,
+                        run.message_id,
+                        run.answer_id,
+                        run.asker_id,
+                        run.role_code,
+                        "cancelled",
+                    )
+                    for run in ended
+                ]
+            )
+        )
+
+
+def _end(outcome: Outcome) -> RunEnd:
+    claim = outcome.claim
+    return RunEnd(
+        claim.id,
+        claim.chat_id,
+        claim.message_id,
+        claim.answer_id,
+        claim.asker_id,
+        claim.role_code,
+        outcome.status,
+        error_code=outcome.error_code,
+        error_detail=outcome.error_detail,
+        approvers=outcome.approvers,
+    )
 
 
 def _cancelled(outcome: Outcome) -> Outcome:
