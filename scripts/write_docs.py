@@ -36,7 +36,8 @@ def pages() -> dict[str, str]:
 def openapi_page() -> str:
     """Describe every route, as OpenAPI."""
     # The routes are known without a running engine; nothing is asked of this one, least of all its database.
-    stand_in = SimpleNamespace(database=Database(pool=None, bus=Bus(), feed=Feed()))
+    settings = Settings.model_construct()  # its defaults, whatever is set here
+    stand_in = SimpleNamespace(database=Database(pool=None, bus=Bus(), feed=Feed()), settings=settings)
     app = create_app(cast(Engine, stand_in))
     return json.dumps(app.openapi(), ensure_ascii=False, indent=1, sort_keys=True) + "\n"
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -13,6 +14,7 @@ from engine.api.errors import translate_errors
 from engine.api.limits import BodyLimit, RequestFrame
 from engine.api.live import Hub
 from engine.api.views import Problem
+from engine.api.web import BUNDLE, WebClient
 
 PREFIX = "/api/v1"
 ROUTERS: tuple[APIRouter, ...] = (  # Tried in this order: first what is called most.
@@ -32,8 +34,8 @@ _PROBLEM: dict[str, Any] = {
 }
 
 
-def create_app(engine: Engine) -> FastAPI:
-    """Return the HTTP edge of an engine that somebody else starts and stops."""
+def create_app(engine: Engine, *, bundle: Path = BUNDLE) -> FastAPI:
+    """Return the HTTP edge of an engine that somebody else starts and stops; it serves the web client too."""
     app = FastAPI(
         title="RuGPT Engine",
         version="1",
@@ -50,6 +52,8 @@ def create_app(engine: Engine) -> FastAPI:
     app.state.readiness = health.Readiness()
     for router in ROUTERS:
         _add_routes(app, router)
+    router = app.router
+    router.default = WebClient(bundle, base=engine.settings.web_base, otherwise=router.not_found)
     translate_errors(app)
     # The last one added is the outermost.
     app.add_middleware(BodyLimit)

@@ -34,6 +34,11 @@ class Settings(BaseSettings):
     public_url: str | None = Field(
         None, description="The address that people use, such as https://rugpt.example.com; where it differs."
     )
+    web_base: str = Field(
+        "/api/v1",
+        pattern=r"^(/[A-Za-z0-9._~-]+)+$",
+        description="Where the web client finds the API; /api/v1/web where it comes through the VPN's proxy.",
+    )
     registration: Literal["first", "open", "closed"] = Field(
         "first", description="Who may make an organization over HTTP."
     )
