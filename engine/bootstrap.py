@@ -26,7 +26,8 @@ from engine.core.settings import Settings
 from engine.domains import approvals, chats, runs, sessions
 from engine.domains.organizations import Registration
 from engine.domains.users import Passwords
-from engine.roles import Catalogue, load_roles
+from engine.roles import Catalogue, RolesChanged, load_roles
+from engine.roles import let_travel as let_roles_travel
 from engine.worker import WorkerHost, WorkersElsewhere
 
 ROLES = Path(__file__).parent / "roles"
@@ -125,7 +126,7 @@ async def open_engine(settings: Settings, *, tiny: bool = False, works: bool = T
         parts.push_async_callback(database.close)
         if works and (settings.database_url is not None or settings.runtime == "ray"):
             parts.push_async_callback(_end, [_open_relay(urls.application, database)])
-        roles = _known_roles()
+        roles = _known_roles(database)
         thinks: WorkerHost | WorkersElsewhere = WorkersElsewhere(database, monotonic)
         if settings.runtime == "inline":
             thinks = WorkerHost(settings, database, roles, application_url=urls.application, tiny=tiny)
@@ -141,11 +142,23 @@ async def open_engine(settings: Settings, *, tiny: bool = False, works: bool = T
 
 
 @asynccontextmanager
-async def open_worker(settings: Settings) -> AsyncIterator[WorkerHost]:
+async def open_worker(settings: Settings, *, pool: str | None = None) -> AsyncIterator[WorkerHost]:
     """Let a worker work on a database that an engine has migrated, and hand its runs back at the end.
 
-    `settings.database_url` leads there as the application; nothing is served, and the house is not kept.
+    Nothing is served, and the house is not kept.
     """
+    async with open_rooms(settings) as (database, roles, url):
+        host = WorkerHost(settings, database, roles, application_url=url, tiny=False, pool=pool)
+        working = asyncio.create_task(host.run())
+        try:
+            yield host
+        finally:
+            await _end([working])
+
+
+@asynccontextmanager
+async def open_rooms(settings: Settings) -> AsyncIterator[tuple[Database, Catalogue, str]]:
+    """Give a database that an engine has migrated, the roles, and the application's way to the database."""
     assert settings.database_url is not None, "an engine tells its workers where the database is"
     os.environ.update(SILENCE)
     url = settings.database_url.get_secret_value()
@@ -155,9 +168,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerHost]:
         )
         parts.push_async_callback(database.close)
         parts.push_async_callback(_end, [_open_relay(url, database)])
-        host = WorkerHost(settings, database, _known_roles(), application_url=url, tiny=False)
-        parts.push_async_callback(_end, [asyncio.create_task(host.run())])
-        yield host
+        yield database, _known_roles(database), url
 
 
 @asynccontextmanager
@@ -237,16 +248,27 @@ def make_bus() -> Bus:
     return bus
 
 
-def _known_roles() -> Catalogue:
+def _known_roles(database: Database) -> Catalogue:
     roles = load_roles(ROLES, PROMPTS)
-    for problem in roles.problems:
-        log.error("role_file_broken", problem=str(problem))
+
+    def complain() -> None:
+        for problem in roles.problems:
+            log.error("role_file_broken", problem=str(problem))
+
+    def read_again(_: RolesChanged) -> None:
+        roles.reload()
+        log.info("roles_read_again", roles=len(roles.all()))
+        complain()
+
+    database.feed.on(RolesChanged, read_again)
+    complain()
     return roles
 
 
 def _open_relay(url: str, database: Database) -> asyncio.Task[None]:
     relay = Relay(url, database.feed)
     runs.let_travel(relay)
+    let_roles_travel(relay)
     return asyncio.create_task(relay.run())
 
 

@@ -154,10 +154,17 @@ class World:
         (run,) = runs.among((await self.post(person, chat_id, content)).reactions)
         return run
 
-    async def claim(self, *, worker: str = "w1", count: int = 64, lease_seconds: float = 60) -> list[Claim]:
+    async def claim(
+        self,
+        *,
+        worker: str = "w1",
+        count: int = 64,
+        lease_seconds: float = 60,
+        share: runs.Share = runs.Share(),
+    ) -> list[Claim]:
         """Take the runs that wait, as a worker does."""
         async with self.database.across_organizations(reason="a test's worker") as tx:
-            return await runs.claim(tx, worker=worker, count=count, lease_seconds=lease_seconds)
+            return await runs.claim(tx, worker=worker, count=count, lease_seconds=lease_seconds, share=share)
 
     async def finish(self, *outcomes: Outcome) -> set[UUID]:
         """End attempts of one organization, as a worker does."""

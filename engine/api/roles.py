@@ -8,7 +8,7 @@ from engine.api.caller import Authenticated
 from engine.api.views import Page, View
 from engine.core.errors import NotFound
 from engine.domains import organizations, users
-from engine.roles import Role
+from engine.roles import Role, RolesChanged
 
 router = APIRouter(prefix="/roles", tags=["roles"])
 
@@ -67,6 +67,7 @@ async def reload_roles(caller: Authenticated) -> RolesReloaded:
     """Read the role files and prompts again; a broken one keeps its last good version."""
     users.require_admin(caller.actor)
     problems = caller.engine.roles.reload()
+    caller.engine.database.feed.send(RolesChanged())  # Wherever runs are worked, and in other processes.
     return RolesReloaded(
         roles=[role.code for role in caller.engine.roles.all()],
         problems=[str(problem) for problem in problems],

@@ -3,18 +3,22 @@
 import hashlib
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 
+from engine.domains.runs import Share
 from engine.roles.errors import BrokenFile, Problem
 from engine.roles.files import Lines, RoleFile, read_role_file
 from engine.roles.models import (
     COMMON_NEEDS,
+    DEFAULT_POOL,
     ROLE_VALUES,
     CommonPrompts,
     Limits,
     Localized,
+    Pool,
+    Resources,
     Role,
     Step,
     Validation,
@@ -36,6 +40,7 @@ class Catalogue:
         self._roles: dict[str, Role] = {}
         self._by_name: dict[str, Role] = {}
         self._codes: dict[str, str] = {}
+        self._pools: dict[str, Pool] = {}
         self.problems: tuple[Problem, ...] = ()
 
     def get(self, code: str) -> Role | None:
@@ -52,6 +57,23 @@ class Catalogue:
     def find(self, name: str) -> Role | None:
         """Find a role by its code or its name in either language, however it is spelled."""
         return self._by_name.get(_folded(name))
+
+    def pools(self) -> Mapping[str, Pool]:
+        """Give the pools there are, by name; the default one has the roles that name no other."""
+        return self._pools
+
+    def share_of(self, pool: str | None) -> Share:
+        """Give the roles whose runs a worker of a pool takes; without a pool it takes all.
+
+        The default pool also takes what is asked of roles that are there no more: somebody has to end it.
+        """
+        if pool is None:
+            return Share()
+        if pool == DEFAULT_POOL:
+            apart = [each.roles for name, each in self._pools.items() if name != DEFAULT_POOL]
+            return Share(but=tuple(code for roles in apart for code in roles))
+        mine = self._pools.get(pool)
+        return Share(only=mine.roles if mine else ())
 
     def reload(self) -> list[Problem]:
         """Read all files again and say what is wrong with them.
@@ -140,9 +162,7 @@ class Catalogue:
             if tool not in self._tools:
                 told = f"unknown tool {tool}; there are {', '.join(sorted(self._tools))}"
                 problems.append(Problem(path.name, lines[("tools", number)], told))
-        for number, member in enumerate(file.members):
-            if fault := _fault_of_member(member, others):
-                problems.append(Problem(path.name, lines[("members", number)], fault))
+        problems.extend(Problem(path.name, lines[where], fault) for where, fault in _faults(file, others))
         if problems or own is None:
             raise BrokenFile(*problems)
 
@@ -159,6 +179,8 @@ class Catalogue:
             temperature=file.temperature,
             steps=tuple(steps),
             members=tuple(file.members),
+            pool=file.resources.pool if file.resources else DEFAULT_POOL,
+            resources=_resources(file),
             common=common,
             version=_version(file, [own, *(step.prompt for step in steps)], common, versions),
         )
@@ -174,7 +196,7 @@ class Catalogue:
                     problems.append(Problem(f"{code}.yaml", 1, told))
             roles[code] = role
         # Both at once, and only now: a reader on this loop never sees half of a reload.
-        self._roles, self._by_name = roles, by_name
+        self._roles, self._by_name, self._pools = roles, by_name, _pools(roles)
         self._codes = {
             called.casefold(): role.code
             for role in reversed(list(roles.values()))
@@ -193,11 +215,40 @@ def load_roles(folder: Path, prompts: Path, *, tools: Collection[str] | None = N
     return catalogue
 
 
+def _faults(file: RoleFile, others: dict[str, Role]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield what is wrong with a role beside the others, and where that is said."""
+    for number, member in enumerate(file.members):
+        if fault := _fault_of_member(member, others):
+            yield ("members", number), fault
+    if fault := _fault_of_resources(file, others):
+        yield ("resources",), fault
+
+
 def _fault_of_member(code: str, others: dict[str, Role]) -> str | None:
     role = others.get(code)
     if role is None:
         return f"unknown member {code}, or its own file is broken"
     return f"member {code} is itself a multi_agent" if role.members else None
+
+
+def _resources(file: RoleFile) -> Resources:
+    asked = file.resources
+    return Resources(asked.cpus, asked.gpus, asked.memory_mb, asked.concurrency) if asked else Resources()
+
+
+def _fault_of_resources(file: RoleFile, others: dict[str, Role]) -> str | None:
+    for other in others.values():
+        if file.resources and other.pool == file.resources.pool and other.resources != _resources(file):
+            return f"pool {other.pool} has other resources in {other.code}.yaml; they must be the same"
+    return None
+
+
+def _pools(roles: Mapping[str, Role]) -> dict[str, Pool]:
+    pools = {DEFAULT_POOL: Pool(DEFAULT_POOL, (), Resources())}
+    for role in roles.values():
+        before = pools.get(role.pool, Pool(role.pool, (), role.resources))
+        pools[role.pool] = Pool(role.pool, (*before.roles, role.code), before.resources)
+    return pools
 
 
 def _folded(name: str) -> str:
@@ -208,6 +259,8 @@ def _version(file: RoleFile, own: list[Prompt], common: CommonPrompts, members: 
     shared: list[Prompt] = [getattr(common, field.name) for field in fields(common)]
     told = [[prompt.name, prompt.text] for prompt in (*own, *shared)]
     canonical = json.dumps(
-        {"role": file.model_dump(), "prompts": told, "members": members}, ensure_ascii=False, sort_keys=True
+        {"role": file.model_dump(exclude={"resources"}), "prompts": told, "members": members},
+        ensure_ascii=False,
+        sort_keys=True,
     )
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from engine.roles.errors import BrokenFile, Problem
-from engine.roles.models import AgentType
+from engine.roles.models import DEFAULT_POOL, AgentType
 from engine.roles.prompts import read_text
 
 MOST_BYTES = 16_384
@@ -52,6 +52,20 @@ class StepFile(_Part):
     prompt: PromptFile
 
 
+class ResourcesFile(_Part):
+    pool: Code
+    cpus: float = Field(default=0, ge=0, le=256)
+    gpus: float = Field(default=0, ge=0, le=64)
+    memory_mb: int = Field(default=0, ge=0, le=4_000_000)
+    concurrency: int | None = Field(default=None, ge=1, le=4096)
+
+    @model_validator(mode="after")
+    def _not_the_default(self) -> Self:
+        if self.pool == DEFAULT_POOL:
+            raise ValueError(f"`{DEFAULT_POOL}` is the pool of roles without `resources`; leave them out")
+        return self
+
+
 class RoleFile(_Part):
     """A role file as written."""
 
@@ -66,6 +80,7 @@ class RoleFile(_Part):
     temperature: float = Field(default=0.2, ge=0, le=1)
     steps: list[StepFile] = Field(default=[], max_length=10)
     members: list[Code] = Field(default=[], max_length=10)
+    resources: ResourcesFile | None = None
 
     @model_validator(mode="after")
     def _shape_of_its_type(self) -> Self:

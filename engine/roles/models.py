@@ -7,6 +7,7 @@ from engine.roles.prompts import Prompt
 
 AgentType = Literal["simple", "chain", "multi_agent"]
 
+DEFAULT_POOL = "default"  # of every role that names no other
 # What every role's own prompt may ask for; the graphs give exactly these.
 ROLE_VALUES = frozenset({"organization", "asker", "chat", "date", "colleagues"})
 
@@ -41,6 +42,25 @@ class Validation:
 
     required: bool
     approvers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What each actor of a pool is given by Ray, and how many runs it has in hand at once."""
+
+    cpus: float = 0.0
+    gpus: float = 0.0
+    memory_mb: int = 0
+    concurrency: int | None = None  # None: as many as any worker has
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Roles whose runs have workers of their own."""
+
+    name: str
+    roles: tuple[str, ...]
+    resources: Resources
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +120,8 @@ class Role:
     temperature: float
     steps: tuple[Step, ...]
     members: tuple[str, ...]
+    pool: str
+    resources: Resources
     common: CommonPrompts
     version: str
 

@@ -28,13 +28,22 @@ class WorkerHost:
     """One worker, its model and what is told of both; `run` works until cancelled."""
 
     def __init__(
-        self, settings: Settings, database: Database, roles: Catalogue, *, application_url: str, tiny: bool
+        self,
+        settings: Settings,
+        database: Database,
+        roles: Catalogue,
+        *,
+        application_url: str,
+        tiny: bool,
+        pool: str | None = None,
     ) -> None:
         self._settings = settings
         self._database = database
         self._roles = roles
         self._checkpoints = Checkpoints(application_url)
         self._tiny = tiny
+        self._pool = pool
+        self._worker: Worker | None = None
         self._choice: Choice | None = None
         self._state: dict[str, Any] = {"ready": False, "detail": "looking for a model"}
 
@@ -43,6 +52,15 @@ class WorkerHost:
         if self._choice is None:
             raise runs.ModelUnavailable("The engine is still looking for a model. Try again in a moment.")
         return self._choice.model
+
+    @property
+    def runs_in_hand(self) -> int:
+        """How many runs are at work here."""
+        return self._worker.runs_in_hand if self._worker else 0
+
+    async def drain(self, seconds: float) -> int:
+        """Take no more runs and wait until those in hand have ended; return how many have not in time."""
+        return await self._worker.drain(seconds) if self._worker else 0
 
     def model_state(self) -> dict[str, Any]:
         """Return which model answers, why it was chosen, and whether it is ready."""
@@ -63,8 +81,13 @@ class WorkerHost:
 
         self._choice = await choose_model(self._settings, tiny=self._tiny)
         log.info("model_chosen", reason=self._choice.reason)
-        worker = Worker(
-            self._settings, self._database, self._roles, self.model, checkpoints=self._checkpoints.open
+        self._worker = worker = Worker(
+            self._settings,
+            self._database,
+            self._roles,
+            self.model,
+            checkpoints=self._checkpoints.open,
+            pool=self._pool,
         )
         tasks = [
             asyncio.create_task(worker.run_until_stopped()),

@@ -17,7 +17,7 @@ from engine.core.logging import log
 from engine.core.settings import Settings
 from engine.domains import runs
 from engine.domains.runs import CancelRequested, ChatModel, Claim, Outcome, RunsQueued
-from engine.roles import Catalogue
+from engine.roles import DEFAULT_POOL, Catalogue
 from engine.tools import every_tool
 from engine.worker.attempt import Attempt, Stop
 from engine.worker.briefing import Briefing, brief
@@ -52,13 +52,16 @@ class Worker:
         model: Callable[[], ChatModel],
         *,
         checkpoints: Callable[[UUID], AbstractAsyncContextManager[Any]] | None = None,
+        pool: str | None = None,
     ) -> None:
+        """Make one that takes the runs of one pool's roles, or of all roles without a pool."""
         self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         self._settings = settings
         self._database = database
         self._roles = roles
         self._model = model
         self._checkpoints = checkpoints
+        self._pool = pool
         self._tools = every_tool()
         self._call_tokens = (
             settings.model_answer_tokens or settings.model_context_tokens // _PART_OF_THE_WINDOW
@@ -69,10 +72,12 @@ class Worker:
         self._recorder = Recorder(database)
         self._kept_versions: set[str] = set()
         self._wake = asyncio.Event()
+        self._is_empty = asyncio.Event()
+        self._is_empty.set()
         self._is_stopping = False
         self._claiming: asyncio.Task[None] | None = None
         self._loops: list[asyncio.Task[None]] = []
-        database.feed.on(RunsQueued, lambda _: self._wake.set())
+        database.feed.on(RunsQueued, self._hear_of_work)
         database.feed.on(CancelRequested, lambda request: self._cancel(request.run_id))
 
     @property
@@ -89,6 +94,19 @@ class Worker:
             asyncio.create_task(_keep_alive("cancel", self._cancel_loop)),
         ]
         await asyncio.wait([self._claiming, *self._loops])
+
+    async def drain(self, seconds: float) -> int:
+        """Take no more runs and wait until those in hand have ended; return how many have not in time."""
+        self._is_stopping = True
+        self._wake.set()
+        try:
+            async with asyncio.timeout(seconds):
+                if self._claiming is not None:
+                    await asyncio.wait([self._claiming])
+                await self._is_empty.wait()
+        except TimeoutError:
+            pass
+        return len(self._attempts)
 
     async def stop(self) -> None:
         """Record what has ended and hand back what has not, within a few seconds."""
@@ -117,10 +135,19 @@ class Worker:
 
     # Finding work.
 
+    def _hear_of_work(self, queued: RunsQueued) -> None:
+        share = self._roles.share_of(self._pool)
+        if not queued.role_codes or any(share.has(code) for code in queued.role_codes):
+            self._wake.set()
+
+    def _most_runs(self) -> int:
+        pool = self._roles.pools().get(self._pool or DEFAULT_POOL)
+        return (pool and pool.resources.concurrency) or self._settings.worker_runs
+
     async def _claim_loop(self) -> None:
         while not self._is_stopping:
             self._wake.clear()
-            room = self._settings.worker_runs - len(self._attempts)
+            room = self._most_runs() - len(self._attempts)
             claimed = await self._claim(min(room, CLAIM_BATCH)) if room > 0 else 0
             if claimed < CLAIM_BATCH:
                 try:
@@ -132,7 +159,11 @@ class Worker:
     async def _claim(self, count: int) -> int:
         async with self._database.across_organizations(reason="claim runs") as tx:
             claims = await runs.claim(
-                tx, worker=self.name, count=count, lease_seconds=self._settings.lease_seconds
+                tx,
+                worker=self.name,
+                count=count,
+                lease_seconds=self._settings.lease_seconds,
+                share=self._roles.share_of(self._pool),
             )
         by_organization: dict[UUID, list[Claim]] = defaultdict(list)
         for claim in claims:
@@ -163,6 +194,7 @@ class Worker:
                 _interrupt(older, "lost")  # Its lease ran out while this process stood still.
             attempt = Attempt(claim, self._database.feed, model.provider, model.name)
             self._attempts[claim.id] = attempt
+            self._is_empty.clear()
             self._recorder.start(attempt)
             attempt.task = asyncio.create_task(self._work(attempt, briefings.get(claim.id), model))
             attempt.task.add_done_callback(partial(self._worked, attempt))
@@ -257,6 +289,8 @@ class Worker:
     def _forget(self, attempt: Attempt) -> None:
         if self._attempts.get(attempt.claim.id) is attempt:
             del self._attempts[attempt.claim.id]
+        if not self._attempts:
+            self._is_empty.set()
 
     # Staying the holder.
 

@@ -149,6 +149,63 @@ async def test_a_long_queue_in_one_chat_costs_a_claim_nothing(world: World, data
     assert own.id in {claim.id for claim in claims}
 
 
+async def test_a_pool_takes_its_roles_and_the_default_pool_takes_all_others(world: World) -> None:
+    firm = await world.organization()
+    chat_id = await world.chat(firm.admin)
+    asked = {code: await world.ask(firm.admin, chat_id, f"@@{code}") for code in ("lawyer", "hr", "chu")}
+
+    heavy = await world.claim(share=runs.Share(only=("lawyer",)))
+    rest = await world.claim(share=runs.Share(but=("lawyer",)))
+
+    assert [claim.id for claim in heavy] == [asked["lawyer"].id]
+    assert {claim.id for claim in rest} == {asked["hr"].id, asked["chu"].id}
+    assert await world.claim(share=runs.Share(only=())) == []
+
+
+@pytest.mark.parametrize("of_whom", ["one organization", "many organizations"])
+async def test_what_waits_for_other_pools_costs_a_claim_little(
+    world: World, database_url: str, of_whom: str
+) -> None:
+    firm = await world.organization()
+    own = await world.ask(firm.admin, await world.chat(firm.admin), "@@hr")
+    firms = [firm]
+    if of_whom == "many organizations":
+        firms += [await world.organization(f"Другая {n}", admin=f"bob{n}") for n in range(20)]
+    for each in firms:
+        await many_chats(database_url, each, 12_000 // len(firms))
+
+    seconds, found = [], []
+    for _ in range(40):
+        began = perf_counter()
+        found += await world.claim(share=runs.Share(only=("hr",)))
+        seconds.append(perf_counter() - began)
+        if found:
+            break
+
+    assert [claim.id for claim in found] == [own.id]
+    assert max(seconds) < CLAIM_SECONDS
+
+
+async def test_the_load_counts_what_could_be_taken_now_by_role(world: World, database: Database) -> None:
+    firm, other = await world.organization(), await world.organization("Другая", admin="bob")
+    chat_id = await world.chat(firm.admin)
+    for _ in range(3):  # The second and third wait for the first, not for a worker.
+        await world.ask(firm.admin, chat_id, "@@lawyer")
+    await world.ask(firm.admin, chat_id, "@@hr")
+    await world.ask(other.admin, await world.chat(other.admin), "@@hr")
+    await world.claim(share=runs.Share(only=("lawyer",)))
+
+    async with database.across_organizations(reason="a test") as tx:
+        load = await runs.load(tx)
+
+    assert {code: (each.waiting, each.running) for code, each in load.items()} == {
+        "lawyer": (0, 1),
+        "hr": (2, 0),
+    }
+    assert 0 < load["hr"].oldest_seconds < 60
+    assert load["lawyer"].oldest_seconds == 0
+
+
 async def test_organizations_take_turns(world: World) -> None:
     busy, quiet = await world.organization(), await world.organization("Другая", admin="bob")
     busy_runs = [await world.ask(busy.admin, await world.chat(busy.admin)) for _ in range(6)]

@@ -98,3 +98,14 @@ async def test_deactivating_somebody_closes_their_streams_in_every_process_withi
 
 def has_begun_to_talk(run_id: str) -> Callable[[ChatPicture], bool]:
     return lambda seen: run_id in seen.runs and bool(seen.runs[run_id].text)
+
+
+async def test_role_files_that_are_read_again_in_one_process_are_read_in_the_other(
+    start_engine: StartEngine, model: PlannedModel
+) -> None:
+    here, there = await start_engine(), await start_engine()
+    ann = await register(here.port)
+    await ann.call("POST", "/roles/cache/clear")
+
+    await eventually(lambda: "roles_read_again" in there.log, what="the news of the role files")
+    assert here.log.count("roles_read_again") == 1

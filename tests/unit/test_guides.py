@@ -13,7 +13,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 def test_the_role_of_the_guide_is_a_role(tmp_path: Path) -> None:
     blocks = BLOCK.findall((ROOT / "docs" / "guides" / "add-a-role.md").read_text("utf-8"))
-    role, chain, council = [text for kind, text in blocks if kind == "yaml"]
+    role, chain, council, pool = [text for kind, text in blocks if kind == "yaml"]
     (prompt,) = [text for kind, text in blocks if kind == "markdown"]
     roles = shutil.copytree(ROOT / "engine" / "roles", tmp_path / "roles")
     prompts = shutil.copytree(ROOT / "prompts", tmp_path / "prompts")
@@ -23,7 +23,11 @@ def test_the_role_of_the_guide_is_a_role(tmp_path: Path) -> None:
     plain = role.replace("agent_type: simple\n", "")
     without_tools = re.sub(r"^tools: .*\n", "", plain, flags=re.MULTILINE)
 
-    for kind, text in (("simple", role), ("chain", plain + chain), ("multi_agent", without_tools + council)):
+    for kind, text in (
+        ("simple", role + pool),
+        ("chain", plain + chain),
+        ("multi_agent", without_tools + council),
+    ):
         (roles / "buyer.yaml").write_text(text, "utf-8")
         catalogue = load_roles(roles, prompts)
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.roles import BrokenFile, Catalogue, Prompt, PromptMismatch, load_roles, render
+from engine.domains.runs import Share
+from engine.roles import BrokenFile, Catalogue, Prompt, PromptMismatch, Resources, load_roles, render
 from engine.roles.models import COMMON_NEEDS, ROLE_VALUES
 from engine.roles.prompts import read_prompt
 
@@ -253,6 +254,72 @@ def test_a_council_cannot_convene_a_council(house: Path) -> None:
     assert catalogue.get("council")
     assert catalogue.get("senate") is None
     assert "is itself a multi_agent" in catalogue.problems[0].message
+
+
+ACCOUNTANT = LAWYER.replace("lawyer\n", "accountant\n").replace("{ru: Юрист, en: Lawyer}", "{ru: Б, en: A}")
+HEAVY = "resources: {pool: heavy, cpus: 2, gpus: 0.5, memory_mb: 4000, concurrency: 8}\n"
+
+
+def test_roles_may_have_a_pool_of_their_own_and_all_others_share_the_default(house: Path) -> None:
+    write(house, LAWYER + HEAVY)
+    write(house, ACCOUNTANT, "accountant.yaml")
+    catalogue = load(house)
+
+    assert catalogue.problems == ()
+    assert {name: pool.roles for name, pool in catalogue.pools().items()} == {
+        "default": ("accountant",),
+        "heavy": ("lawyer",),
+    }
+    assert catalogue.pools()["heavy"].resources == Resources(2, 0.5, 4000, 8)
+    assert catalogue.share_of(None) == Share()
+    assert catalogue.share_of("heavy") == Share(only=("lawyer",))
+    assert catalogue.share_of("gone") == Share(only=())
+    of_the_rest = catalogue.share_of("default")
+    assert (of_the_rest.has("accountant"), of_the_rest.has("unknown")) == (True, True)
+    assert not of_the_rest.has("lawyer")
+
+
+@pytest.mark.parametrize(
+    ("resources", "told"),
+    [
+        ("{cpus: 2}", "`resources.pool` is missing"),
+        ("{pool: default}", "is the pool of roles without `resources`"),
+        ("{pool: heavy, gpus: -1}", "`resources.gpus` Input should be greater than or equal to 0"),
+        ("{pool: heavy, disks: 1}", "`resources.disks` is not a key that a role file has"),
+        ("{pool: Heavy}", "`resources.pool` String should match pattern"),
+        ("{pool: heavy, concurrency: 0}", "`resources.concurrency`"),
+    ],
+)
+def test_resources_that_make_no_sense_are_named_with_their_line(
+    house: Path, resources: str, told: str
+) -> None:
+    write(house, f"{LAWYER}resources: {resources}\n")
+
+    (problem,) = load(house).problems
+
+    assert str(problem).startswith("lawyer.yaml:10: ")
+    assert told in str(problem)
+
+
+def test_roles_of_one_pool_must_ask_for_the_same_resources(house: Path) -> None:
+    write(house, LAWYER + HEAVY)
+    write(house, ACCOUNTANT + HEAVY.replace("cpus: 2", "cpus: 3"), "accountant.yaml")
+
+    (problem,) = load(house).problems
+
+    assert str(problem) == (
+        "lawyer.yaml:10: pool heavy has other resources in accountant.yaml; they must be the same"
+    )
+
+
+def test_where_a_role_is_worked_changes_nothing_of_what_it_says(house: Path) -> None:
+    before = load(house).get("lawyer")
+    write(house, LAWYER + HEAVY)
+    after = load(house).get("lawyer")
+
+    assert before is not None
+    assert after is not None
+    assert after.version == before.version
 
 
 def test_two_roles_of_one_name_are_a_problem(house: Path) -> None:

@@ -58,6 +58,27 @@ class Marked:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """The roles whose runs a worker takes: some only, or all (None) but some."""
+
+    only: tuple[str, ...] | None = None
+    but: tuple[str, ...] = ()
+
+    def has(self, role_code: str) -> bool:
+        """Whether runs of a role are in it."""
+        return role_code not in self.but and (self.only is None or role_code in self.only)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How much there is to do: what could be taken now, for how long it has waited, and what is at work."""
+
+    waiting: int = 0
+    running: int = 0
+    oldest_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """A run in a worker's hands, as long as its lease is renewed and nobody raised the fence."""
 
@@ -132,7 +153,9 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class RunsQueued:
-    """There is work; wakes the workers of this process."""
+    """There is work for some roles, or for any when none is named; wakes the workers that take it."""
+
+    role_codes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,8 @@ SELECT id, chat_id, message_id, answer_id, role_code, asker_id, status, fence, r
 -- worker can finish them. A role answers in a chat in the order in which it was asked, so only the first of
 -- each (organization, chat, role) is looked at, found by steps through an index however many wait behind it.
 -- Of each organization some are looked at, from a random chat on, so that the cost has a bound and none is
--- left out for long; the organizations take turns, and within one the oldest goes first.
+-- left out for long; the organizations take turns, and within one the oldest goes first. A worker may take
+-- runs of some roles only, or of all but some; what it passes over is bounded as well.
 WITH RECURSIVE firms AS (
     (SELECT org_id FROM runs WHERE status IN ('queued', 'running') ORDER BY org_id LIMIT 1)
     UNION ALL
@@ -49,7 +50,9 @@ WITH RECURSIVE firms AS (
                             WHERE r.status IN ('queued', 'running') AND r.org_id > firms.org_id
                             ORDER BY r.org_id LIMIT 1) AS next
 ), chance AS MATERIALIZED (
-    SELECT gen_random_uuid() AS chat_id, greatest(2, 800 / greatest(count(*), 1)) AS most FROM firms
+    SELECT gen_random_uuid() AS chat_id, greatest(2, 800 / greatest(count(*), 1)) AS most,
+           greatest(20, 4000 / greatest(count(*), 1)) AS most_steps
+      FROM firms
 ), heads AS MATERIALIZED (
     SELECT found.*, row_number() OVER (PARTITION BY found.org_id ORDER BY found.queued_at) AS turn
       FROM firms, chance,
@@ -58,7 +61,7 @@ WITH RECURSIVE firms AS (
            LATERAL (
                WITH RECURSIVE walk AS (
                    (SELECT r.org_id, r.chat_id, r.role_code, r.id, r.position, r.fence, r.status, r.lease_until,
-                           r.queued_at
+                           r.queued_at, 1 AS steps
                       FROM runs r
                      WHERE r.status IN ('queued', 'running') AND r.org_id = firms.org_id
                        AND r.chat_id >= arc.since AND r.chat_id < arc.until
@@ -67,14 +70,18 @@ WITH RECURSIVE firms AS (
                    SELECT next.*
                      FROM walk, LATERAL (
                          SELECT r.org_id, r.chat_id, r.role_code, r.id, r.position, r.fence, r.status, r.lease_until,
-                                r.queued_at
+                                r.queued_at, walk.steps + 1
                            FROM runs r
                           WHERE r.status IN ('queued', 'running') AND r.org_id = walk.org_id
+                            AND walk.steps < (SELECT most_steps FROM chance)
                             AND (r.chat_id, r.role_code) > (walk.chat_id, walk.role_code) AND r.chat_id < arc.until
                           ORDER BY r.org_id, r.chat_id, r.role_code, r.position, r.queued_at, r.id LIMIT 1) AS next
                )
                SELECT org_id, id, position, fence, queued_at
-                 FROM walk WHERE status = 'queued' OR lease_until < now()
+                 FROM walk
+                WHERE (status = 'queued' OR lease_until < now())
+                  AND (:only_roles::text[] IS NULL OR role_code = ANY(:only_roles))
+                  AND role_code <> ALL(:but_roles::text[])
                 LIMIT (SELECT most FROM chance)
            ) AS found
 ), ready AS (
@@ -95,6 +102,17 @@ UPDATE runs
  WHERE runs.org_id = ready.org_id AND runs.id = ready.id
 RETURNING runs.org_id, runs.id, chat_id, message_id, answer_id, role_code, asker_id, fence, attempts,
           cancel_requested_at IS NOT NULL AS cancel_requested;
+
+-- name: load_by_role
+-- What could be taken now and what is at work, by role; a very long queue is not counted to its end.
+SELECT role_code, count(*) FILTER (WHERE status = 'queued')::int AS waiting,
+       count(*) FILTER (WHERE status = 'running')::int AS running,
+       coalesce(extract(epoch FROM now() - min(queued_at) FILTER (WHERE status = 'queued')), 0)::float8
+           AS oldest_seconds
+  FROM (SELECT DISTINCT ON (org_id, chat_id, role_code) role_code, status, queued_at
+          FROM runs WHERE status IN ('queued', 'running')
+         ORDER BY org_id, chat_id, role_code, position, queued_at, id LIMIT 20000) AS heads
+ GROUP BY role_code;
 
 -- name: renew_leases
 -- Tells that the worker lives; returns the runs that are still its own, and which of them should stop.

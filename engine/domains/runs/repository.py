@@ -6,7 +6,7 @@ from uuid import UUID
 
 from engine.core.database import Transaction
 from engine.core.sql import load
-from engine.domains.runs.models import Claim, Marked, Outcome, Run, RunEvent, ToolUse, Waiting
+from engine.domains.runs.models import Claim, Load, Marked, Outcome, Run, RunEvent, Share, ToolUse, Waiting
 
 SQL = load(__file__)
 
@@ -48,10 +48,25 @@ async def active_runs(tx: Transaction, *, chat_ids: list[UUID]) -> list[Run]:
     return [Run(**row) for row in await tx.all(SQL.active_runs, chat_ids=chat_ids)]
 
 
-async def claim_runs(tx: Transaction, *, worker: str, count: int, lease_seconds: float) -> list[Claim]:
+async def claim_runs(
+    tx: Transaction, *, worker: str, count: int, lease_seconds: float, share: Share
+) -> list[Claim]:
     """Take up to `count` runs of any organization."""
-    rows = await tx.all(SQL.claim_runs, worker=worker, count=count, lease_seconds=lease_seconds)
+    rows = await tx.all(
+        SQL.claim_runs,
+        worker=worker,
+        count=count,
+        lease_seconds=lease_seconds,
+        only_roles=None if share.only is None else list(share.only),
+        but_roles=list(share.but),
+    )
     return [Claim(**row) for row in rows]
+
+
+async def load_by_role(tx: Transaction) -> dict[str, Load]:
+    """Return what is to be done, by role."""
+    rows = await tx.all(SQL.load_by_role)
+    return {row["role_code"]: Load(row["waiting"], row["running"], row["oldest_seconds"]) for row in rows}
 
 
 async def renew_leases(tx: Transaction, claims: list[Claim], *, lease_seconds: float) -> dict[UUID, bool]:

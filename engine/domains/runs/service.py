@@ -14,6 +14,7 @@ from engine.domains.runs.models import (
     AnswersPosted,
     CancelRequested,
     Claim,
+    Load,
     Marked,
     Outcome,
     Run,
@@ -22,6 +23,7 @@ from engine.domains.runs.models import (
     RunHeard,
     RunsEnded,
     RunsQueued,
+    Share,
     ToolUse,
 )
 from engine.domains.users import Actor
@@ -31,6 +33,7 @@ from engine.domains.users import Actor
 MOST_WAITING_OF_A_ROLE = 20  # in one chat
 MOST_WAITING_OF_AN_ASKER = 200
 MOST_WAITING = 1000  # in one organization
+EVERY_ROLE = Share()
 
 
 async def queue_for_message(tx: Transaction, posted: chats.MessagePosted) -> list[Run]:
@@ -52,7 +55,7 @@ async def queue_for_message(tx: Transaction, posted: chats.MessagePosted) -> lis
     )
     for run in queued:
         _announce(tx, "run.queued", run.chat_id, run.id, run.role_code, run.answer_id)
-    tx.after_commit(RunsQueued())
+    tx.after_commit(RunsQueued(tuple(posted.role_codes)))
     return queued
 
 
@@ -119,13 +122,22 @@ async def retry(tx: Transaction, actor: Actor, *, run_id: UUID) -> Run:
     if not await repository.retry_run(tx, run_id=run_id, position=chat.last_message_no):
         raise RunNotRetryable("Only a run that failed or was cancelled can be retried.", status=run.status)
     _announce(tx, "run.queued", run.chat_id, run.id, run.role_code, run.answer_id)
-    tx.after_commit(RunsQueued())
+    tx.after_commit(RunsQueued((run.role_code,)))
     return await get_run(tx, actor, run_id=run_id)
 
 
-async def claim(tx: Transaction, *, worker: str, count: int, lease_seconds: float) -> list[Claim]:
-    """Take runs for a worker, of any organization."""
-    return await repository.claim_runs(tx, worker=worker, count=count, lease_seconds=lease_seconds)
+async def claim(
+    tx: Transaction, *, worker: str, count: int, lease_seconds: float, share: Share = EVERY_ROLE
+) -> list[Claim]:
+    """Take runs for a worker, of any organization and of its share of the roles."""
+    return await repository.claim_runs(
+        tx, worker=worker, count=count, lease_seconds=lease_seconds, share=share
+    )
+
+
+async def load(tx: Transaction) -> dict[str, Load]:
+    """Return what there is to do in all organizations, by role; a role that is missing has nothing."""
+    return await repository.load_by_role(tx)
 
 
 async def renew(tx: Transaction, claims: list[Claim], *, lease_seconds: float) -> dict[UUID, bool]:

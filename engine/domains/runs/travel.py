@@ -14,7 +14,12 @@ PART_BYTES = 6_000
 def let_travel(relay: Relay) -> None:
     """Let other processes hear of words, of work that waits, of wishes to stop, and of workers."""
     relay.carry(RunHeard, "heard", _pack_heard, _unpack_heard)
-    relay.carry(RunsQueued, "queued", lambda _: [None], lambda _: RunsQueued())
+    relay.carry(
+        RunsQueued,
+        "queued",
+        lambda queued: [queued.role_codes],
+        lambda value: RunsQueued(tuple(map(str, value or ()))),
+    )
     relay.carry(
         WorkerSeen,
         "worker",
