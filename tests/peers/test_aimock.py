@@ -27,7 +27,7 @@ from engine.domains.runs import (
     ModelUnavailable,
     ToolSpec,
 )
-from scripts.system_tests import find_npm
+from scripts.node import find_npm
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 
