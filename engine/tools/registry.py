@@ -107,11 +107,12 @@ class Toolbox:
         """
         context = replace(self._context, step=step)
         started = time.monotonic()
+        name = _storable_text(call.name)
         arguments: dict[str, Any] = {}
         result = ToolResult("Прервано.", "failed")  # what the record says when the run is cancelled
         try:
             arguments = _storable_arguments(call.arguments)
-            result = await self._attempt(call.name, arguments, context)
+            result = await self._attempt(name, arguments, context)
         except Refusal as refusal:  # only of the arguments' shape; the tool's own were told by _attempt
             result = ToolResult(refusal.message, "refused")
         finally:
@@ -120,7 +121,7 @@ class Toolbox:
                     role=context.lineage[-1] if context.lineage else "",
                     step=step,
                     call_id=_storable_text(call.id),
-                    tool=_storable_text(call.name)[:64],
+                    tool=name[:64],
                     arguments=arguments,
                     outcome=result.outcome,
                     result_excerpt=result.text[:EXCERPT],
