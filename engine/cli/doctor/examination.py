@@ -4,6 +4,7 @@ import sys
 
 from engine.cli.doctor.configuration import look_at_settings
 from engine.cli.doctor.database import look_at_database
+from engine.cli.doctor.exposure import look_at_exposure
 from engine.cli.doctor.findings import is_anything_missing, show
 from engine.cli.doctor.machine import look_at_machine
 from engine.cli.doctor.model import look_at_model
@@ -22,6 +23,7 @@ async def examine(settings: Settings, *, tiny: bool, start: bool) -> int:
         *await look_at_model(settings, tiny=tiny),
         *look_at_machine(settings),
         *await look_at_port(settings),
+        *look_at_exposure(settings),
     ]
     show(findings, sys.stdout)
     return 1 if is_anything_missing(findings) else 0
