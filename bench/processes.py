@@ -7,13 +7,13 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # A server is up when a line of its output says so, in words or as JSON, whichever comes first in it.
-LISTENING = re.compile(r"^(?=.*listening).*http://127\.0\.0\.1:(\d+)", re.MULTILINE | re.IGNORECASE)
+LISTENING = re.compile(r"^(?=.*listening).*http://[\d.]+:(\d+)", re.MULTILINE | re.IGNORECASE)
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -53,18 +53,23 @@ class Child:
 
 
 async def start(
-    module: str, *arguments: str, environment: Mapping[str, str] | None = None, limit_seconds: float = 60
+    module: str,
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    limit_seconds: float = 60,
+    within: Sequence[str] = (),
 ) -> Child:
     """Run a module of this repository as a server and return once it listens.
 
-    It runs in a neutral folder, so that a developer's `.env` cannot change what is measured.
+    It runs in a neutral folder, so that a developer's `.env` cannot change what is measured. `within` is the
+    command that runs it somewhere else, such as in another network.
     """
     handle, output = tempfile.mkstemp(prefix="rugpt-bench-", suffix=".log")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RUGPT_")}
     started = time.perf_counter()
     try:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", module, *arguments),
+            *(*within, sys.executable, "-m", module, *arguments),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=handle,
             stderr=handle,

@@ -5,6 +5,7 @@ Each of these folders says in `needs.toml` which of its tests need which program
     [nginx]
     command = "nginx"            # it is there when this command is found
     debian = ["nginx-light"]     # the packages that bring it
+    check = "tests.namespaces"   # a module that ends with 1, saying why, where the command is not enough
     tests = ["test_nginx.py"]    # left out, and named, where it cannot be had
 
 and may hold a `package-lock.json` of npm packages, whose tests are named under `[npm]`.
@@ -49,9 +50,11 @@ def bring_what_is_needed(folder: Path) -> list[Path]:
     for name, need in needs.items():
         if not any((folder / test).exists() for test in need["tests"]):
             continue
-        why_not = (
-            bring_npm_packages(folder) if name == "npm" else bring_command(need["command"], need["debian"])
-        )
+        if name == "npm":
+            why_not = bring_npm_packages(folder)
+        else:
+            why_not = bring_command(need["command"], need["debian"])
+            why_not = why_not or refused_by(need.get("check"))
         if why_not:
             say(f"{name}: {why_not}")
             left_out += [folder / test for test in need["tests"]]
@@ -77,6 +80,16 @@ def bring_command(command: str, packages: list[str]) -> str | None:
     if shutil.which(command, path=search):
         return None
     return f"apt-get install {wanted} did not bring {command}: {why_not}"
+
+
+def refused_by(check: str | None) -> str | None:
+    """Return why a check says that this machine will not do, or None."""
+    if check is None:
+        return None
+    done = subprocess.run(
+        [sys.executable, "-m", check], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return done.stderr.strip()[-500:] if done.returncode else None
 
 
 def bring_npm_packages(folder: Path) -> str | None:

@@ -1,12 +1,10 @@
 """Real engine processes, and a client of theirs that keeps its own picture of a chat."""
 
 import asyncio
-import json
 import os
 import signal
 import time
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +13,11 @@ from typing import Any
 import httpx2
 
 from bench.processes import Child, DidNotStart, start
+from tests.namespaces import Machine
+from tests.process.stream import API, Event, Stream
 
-API = "/api/v1"
+__all__ = ["API", "Event", "Stream"]
+
 SECRET = "a secret of the process tests, not of anybody"
 PASSWORD = "correct horse battery"
 ENDED = ("completed", "failed", "cancelled")
@@ -28,6 +29,7 @@ class EngineProcess:
 
     child: Child
     data: Path
+    host: str = "127.0.0.1"
 
     @classmethod
     async def start(
@@ -38,14 +40,18 @@ class EngineProcess:
         crash_at: str = "",
         is_ready: bool = True,
         port: int = 0,
+        machine: Machine | None = None,
     ) -> "EngineProcess":
-        """Start one and return once it can work; `crash_at` names a point of crashing.py."""
-        serve = ("serve", "--port", str(port), "--data", str(data), *arguments)
-        if crash_at:
-            child = await start("tests.process.crashing", crash_at, *serve, environment=settings)
-        else:
-            child = await start("engine.cli", *serve, environment=settings)
-        engine = cls(child, data)
+        """Start one and return once it can work.
+
+        `crash_at` names a point of crashing.py; on a `machine` it listens on that one's address.
+        """
+        serve = ["serve", "--port", str(port), "--data", str(data), *arguments]
+        serve += ["--host", machine.address] if machine else []
+        module = ["tests.process.crashing", crash_at] if crash_at else ["engine.cli"]
+        within = machine.command() if machine else ()
+        child = await start(*module, *serve, environment=settings, within=within)
+        engine = cls(child, data, machine.address if machine else "127.0.0.1")
         if is_ready:
             try:
                 await engine.wait_until_ready()
@@ -71,7 +77,7 @@ class EngineProcess:
     async def wait_until_ready(self, seconds: float = 30) -> None:
         """Return once the database and the model answer."""
         async with httpx2.AsyncClient(
-            base_url=f"http://127.0.0.1:{self.port}", trust_env=False, verify=False
+            base_url=f"http://{self.host}:{self.port}", trust_env=False, verify=False
         ) as http:
             answer = "nothing"
             try:
@@ -111,104 +117,6 @@ class EngineProcess:
         self.send(signal.SIGTERM)
         await self.wait_for_end(20)
         return time.monotonic() - began
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One server-sent event; `no` is None for those that nobody resumes from."""
-
-    no: int | None
-    kind: str
-    data: dict[str, Any]
-
-
-class Stream:
-    """One connection that follows something, read byte by byte if need be."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._unread: deque[int] = deque()
-        self._event = bytearray()
-        self.bytes_read = 0
-        self.comments = 0
-        self.headers = b""
-
-    @classmethod
-    async def open(
-        cls, port: int, path: str, token: str, *, last_event_id: int | None = None, body: object = None
-    ) -> "Stream":
-        """Connect and read the head of the answer; with a body it is a POST."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        content = b"" if body is None else json.dumps(body).encode()
-        head = [
-            f"{'GET' if body is None else 'POST'} {API}{path} HTTP/1.1",
-            "Host: engine",
-            f"Authorization: Bearer {token}",
-            "Accept: text/event-stream",
-        ]
-        if last_event_id is not None:
-            head.append(f"Last-Event-ID: {last_event_id}")
-        if content:
-            head += ["Content-Type: application/json", f"Content-Length: {len(content)}"]
-        writer.write("\r\n".join([*head, "", ""]).encode() + content)
-        stream = cls(reader, writer)
-        try:
-            stream.headers = await reader.readuntil(b"\r\n\r\n")
-        except asyncio.IncompleteReadError as gone:
-            writer.close()
-            raise ConnectionResetError("the engine hung up before it answered") from gone
-        status = int(stream.headers.split(b" ", 2)[1])
-        if status not in (200, 201):
-            stream.close()
-            raise AssertionError(f"{path}: HTTP {status}")
-        return stream
-
-    def close(self) -> None:
-        """Let the connection end without a word."""
-        self._writer.transport.abort()
-
-    async def events(self, cut_after_bytes: int | None = None) -> AsyncGenerator[Event, None]:
-        """Give the events until the stream ends, or until so many bytes of it were read and it is cut."""
-        try:
-            while True:
-                while self._unread:
-                    event = self._take_byte()
-                    if event is not None:
-                        yield event
-                    if self.bytes_read == cut_after_bytes:
-                        self.close()
-                        return
-                size = await self._chunk_size()
-                if not size:
-                    return
-                self._unread.extend((await self._reader.readexactly(size + 2))[:size])
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return
-
-    def _take_byte(self) -> Event | None:
-        self._event.append(self._unread.popleft())
-        self.bytes_read += 1
-        return self._parse() if self._event.endswith(b"\n\n") else None
-
-    async def _chunk_size(self) -> int:
-        return int((await self._reader.readuntil(b"\r\n")).strip(), 16)
-
-    def _parse(self) -> Event | None:
-        number, kind, data = None, "message", b""
-        for line in bytes(self._event).split(b"\n"):
-            name, _, value = line.partition(b":")
-            value = value.removeprefix(b" ")
-            if name == b"id":
-                number = int(value)
-            elif name == b"event":
-                kind = value.decode()
-            elif name == b"data":
-                data += value
-            elif line.startswith(b":"):
-                self.comments += 1
-        self._event.clear()
-        return Event(number, kind, json.loads(data)) if data else None
 
 
 @dataclass
@@ -302,8 +210,9 @@ class ChatPicture:
 class Person:
     """Somebody with an account, and the HTTP calls they make."""
 
-    def __init__(self, port: int, token: str, user: dict[str, Any]) -> None:
+    def __init__(self, port: int, token: str, user: dict[str, Any], host: str = "127.0.0.1") -> None:
         self.port = port
+        self.host = host
         self.token = token
         self.user = user
         self.username: str = user.get("username", "")
@@ -314,13 +223,13 @@ class Person:
 
     def at(self, engine: EngineProcess) -> "Person":
         """Return the same person as a client of another engine process."""
-        return Person(engine.port, self.token, self.user)
+        return Person(engine.port, self.token, self.user, engine.host)
 
     async def call(self, method: str, path: str, body: object = None, *, expect: int = 200) -> Any:
         """Call the API and return what it answers."""
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         async with httpx2.AsyncClient(
-            base_url=f"http://127.0.0.1:{self.port}{API}", trust_env=False, timeout=20, verify=False
+            base_url=f"http://{self.host}:{self.port}{API}", trust_env=False, timeout=20, verify=False
         ) as http:
             answer = await http.request(method, path, json=body, headers=headers)
         assert answer.status_code == expect, f"{method} {path}: {answer.status_code} {answer.text}"
@@ -345,10 +254,10 @@ class Person:
         new = {"username": username, "email": f"{username}@example.com", "display_name": username.title()}
         added = await self.call("POST", "/users", new, expect=201)
         temporary = added["temporary_password"]
-        newcomer = await sign_in(self.port, username, temporary)
+        newcomer = await sign_in(self.port, username, temporary, self.host)
         change = {"current_password": temporary, "new_password": PASSWORD}
         await newcomer.call("POST", "/auth/password", change)
-        return await sign_in(self.port, username, PASSWORD)
+        return await sign_in(self.port, username, PASSWORD, self.host)
 
     async def messages(self, chat_id: str) -> dict[str, dict[str, Any]]:
         """Load a chat from its history."""
@@ -361,21 +270,21 @@ class Person:
         return loaded
 
 
-async def register(port: int) -> Person:
+async def register(port: int, host: str = "127.0.0.1") -> Person:
     """Make the organization and its admin."""
     new = {
         "organization": "Ромашка", "username": "ann", "email": "ann@example.com",
         "password": PASSWORD, "display_name": "Анна",
     }  # fmt: skip
-    made = await Person(port, "", {}).call("POST", "/auth/register", new, expect=201)
-    return Person(port, made["access_token"], made["user"])
+    made = await Person(port, "", {}, host).call("POST", "/auth/register", new, expect=201)
+    return Person(port, made["access_token"], made["user"], host)
 
 
-async def sign_in(port: int, username: str, password: str) -> Person:
+async def sign_in(port: int, username: str, password: str, host: str = "127.0.0.1") -> Person:
     """Sign somebody in."""
     who = {"username": username, "password": password}
-    session = await Person(port, "", {}).call("POST", "/auth/login", who)
-    return Person(port, session["access_token"], session["user"])
+    session = await Person(port, "", {}, host).call("POST", "/auth/login", who)
+    return Person(port, session["access_token"], session["user"], host)
 
 
 class Follower:
@@ -395,6 +304,7 @@ class Follower:
             f"/chats/{self.chat_id}/events",
             self.person.token,
             last_event_id=self.picture.last_no,
+            host=self.person.host,
         )
         self.connections += 1
         return self.stream

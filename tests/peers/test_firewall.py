@@ -1,0 +1,190 @@
+"""A machine behind the firewall of deploy/, looked at from another one: both are network namespaces."""
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from bench.fake_model import Pace
+from bench.processes import ROOT, start
+from engine.cli.doctor.listening import listeners
+from ray_cluster.cluster import end_group, environment
+from tests.namespaces import Machine, Network, network
+from tests.process.engine import EngineProcess, Follower, register
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
+
+RULES = ROOT / "deploy" / "firewall" / "rugpt.nft"
+EDGE_PORT = 443
+GCS_PORT = 6379
+PACE = Pace(first_ms=20, gap_ms=5, tokens=8)
+RAY_PORTS = (
+    "--node-manager-port=6380", "--object-manager-port=6381", "--runtime-env-agent-port=6382",
+    "--dashboard-agent-grpc-port=6383", "--dashboard-agent-listen-port=6384", "--metrics-export-port=6385",
+    "--min-worker-port=10002", "--max-worker-port=10999",
+)  # fmt: skip
+
+
+def close(machine: Machine, *, peers: tuple[str, ...] = (), proxies: tuple[str, ...] = ()) -> None:
+    """Load the rules on a machine, with these addresses where the operator puts theirs."""
+    text = RULES.read_text("utf-8")
+    for line, addresses in (
+        ("# elements = { 10.0.0.11, 10.0.0.12 }  # YOURS", peers),
+        ("# elements = { 10.0.0.10 }  # YOURS", proxies),
+    ):
+        assert text.count(line) == 1, line
+        text = text.replace(line, f"elements = {{ {', '.join(addresses)} }}" if addresses else "")
+    with tempfile.NamedTemporaryFile("w", suffix=".nft", encoding="utf-8") as rules:
+        rules.write(text)
+        rules.flush()
+        machine.run("nft", "-f", rules.name)
+
+
+async def scan(of: Machine, *, by: Machine) -> set[int]:
+    """Return the ports of one machine that another one can connect to, after trying all of them."""
+    child = await asyncio.create_subprocess_exec(
+        *by.command(sys.executable, "-m", "tests.peers.scan", of.address),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await asyncio.wait_for(child.communicate(), 90)
+    assert child.returncode == 0
+    return set(json.loads(output))
+
+
+def listened_on(machine: Machine) -> set[int]:
+    """Return the ports that a machine listens on beyond its loopback, as it says itself."""
+    net = Path(f"/proc/{machine.holder}/net")
+    return {each.port for each in listeners(net) if each.is_open_to_others}
+
+
+@asynccontextmanager
+async def engine_with_ray(machine: Machine) -> AsyncIterator[EngineProcess]:
+    """Run an engine and its Ray on a machine; its API stands for the edge."""
+    async with AsyncExitStack() as running:
+        model = await start(
+            "bench.fake_model",
+            f"--first-ms={PACE.first_ms}", f"--gap-ms={PACE.gap_ms}", f"--tokens={PACE.tokens}",
+            within=machine.command(),
+        )  # fmt: skip
+        running.push_async_callback(model.stop)
+        folder = running.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+        settings = {
+            "RUGPT_MODEL": f"openai:{PACE.model}",
+            "RUGPT_OPENAI_BASE_URL": f"http://127.0.0.1:{model.port}/v1",
+            "RUGPT_RUNTIME": "ray",
+        }
+        engine = await EngineProcess.start(
+            Path(folder), settings, is_ready=False, port=EDGE_PORT, machine=machine
+        )
+        running.push_async_callback(engine.terminate)
+        await engine.wait_until_ready(90)
+        yield engine
+
+
+async def test_from_outside_only_the_edge_answers_once_the_rules_are_loaded() -> None:
+    with network(2) as net:
+        server, stranger = net.machines
+        async with engine_with_ray(server) as engine:
+            before = await scan(server, by=stranger)
+            close(server)
+            after = await scan(server, by=stranger)
+            ann = await register(engine.port, engine.host)
+            chat_id = await ann.open_chat()
+            follower = Follower(ann, chat_id)
+            await follower.begin()
+            await ann.post(chat_id, "@@lawyer Что со сроком?")
+            await follower.until(lambda seen: seen.has_ended(), seconds=60)
+            follower.cut()
+            await follower.check_against_fresh_load()
+            of_ray = listened_on(server) - {EDGE_PORT}
+            doctor = server.run(sys.executable, "-m", "engine.cli", "doctor", "--data", str(engine.data))
+
+    assert before > {EDGE_PORT}
+    assert len(before & of_ray) >= 4  # the head, two of the node, and workers
+    assert after == {EDGE_PORT}
+    assert follower.picture.answers  # Ray goes on: what it says to itself is not turned away.
+    (told,) = re.findall(r"^note +open ports: Ray listens for other machines: (.*?)\. ", doctor, re.MULTILINE)
+    assert {int(port) for port in re.findall(r":(\d+)", told)} == of_ray
+
+
+@contextmanager
+def ray_node(machine: Machine, token: Path, *arguments: str) -> Iterator[None]:
+    """Run one node of a cluster, started by hand with the ports that the rules know."""
+    process = subprocess.Popen(
+        machine.command(
+            sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats",
+            f"--object-store-memory={80 * 2**20}", *RAY_PORTS, *arguments,
+        ),
+        env={**os.environ, **environment(token)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        end_group(process)
+
+
+async def work_across(net: Network, token: Path, *, by: Machine) -> str:
+    """Have an actor on every node answer a driver on a machine; return what the driver says."""
+    child = await asyncio.create_subprocess_exec(
+        *by.command(sys.executable, "-m", "tests.peers.across", f"{net.machines[0].address}:{GCS_PORT}", "2"),
+        cwd=ROOT,
+        env={**os.environ, **environment(token)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        output, errors = await asyncio.wait_for(child.communicate(), 90)
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+    assert child.returncode == 0, errors.decode()[-2000:]
+    return output.decode().splitlines()[-1]
+
+
+async def test_machines_of_one_cluster_work_together_and_a_stranger_reaches_none_of_them() -> None:
+    with network(3) as net, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        head, worker, stranger = net.machines
+        token = Path(folder) / "token"
+        token.write_text("t" * 64)
+        close(head, peers=(worker.address,))
+        close(worker, peers=(head.address,))
+        with (
+            ray_node(head, token, "--head", f"--port={GCS_PORT}", f"--temp-dir={folder}/r"),
+            ray_node(worker, token, f"--address={head.address}:{GCS_PORT}"),
+        ):
+            answers = json.loads(await work_across(net, token, by=head))
+            open_to_stranger = await scan(head, by=stranger) | await scan(worker, by=stranger)
+            open_to_peer = await scan(head, by=worker)
+
+    assert sorted(answers) == [head.address, worker.address]
+    assert open_to_stranger == set()
+    assert {GCS_PORT, 6380, 6381} <= open_to_peer
+    assert all(6379 <= port <= 6385 or 10002 <= port <= 10999 for port in open_to_peer)
+
+
+def test_the_rules_are_replaced_in_one_step_and_taken_back() -> None:
+    with network(1) as net:
+        (machine,) = net.machines
+        close(machine)
+        close(machine, peers=("10.0.0.11",))
+        rules = machine.run("nft", "list", "table", "inet", "rugpt")
+        machine.run("nft", "delete", "table", "inet", "rugpt")
+        left = machine.run("nft", "list", "ruleset")
+
+    assert rules.count("chain input") == 1
+    assert "10.0.0.11" in rules
+    assert left == ""
