@@ -53,7 +53,8 @@ class Head:
 def token_file(settings: Settings) -> Path:
     """Return the file of the cluster's token, made when the cluster is ours and has none.
 
-    Raises RayTokenUnsafe when others can read it, or when a cluster is to be joined without one.
+    Raises RayTokenUnsafe when others can read it, or when a cluster is to be joined without one. A file of
+    root's may be readable by one of our groups: so Kubernetes mounts a secret for those who are not root.
     """
     path = settings.ray_token_file or settings.data_dir / "ray" / "token"
     if not path.exists():
@@ -63,11 +64,17 @@ def token_file(settings: Settings) -> Path:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32))
-    if path.stat().st_mode & 0o077:
+    if is_open_to_others(path.stat(), user=os.geteuid()):
         raise RayTokenUnsafe(f"Others can read {path}. Run: chmod 600 {path}")
     if len(path.read_text().strip()) < SHORTEST_TOKEN:
         raise RayTokenUnsafe(f"The token in {path} is shorter than {SHORTEST_TOKEN} characters.")
     return path.absolute()
+
+
+def is_open_to_others(file: os.stat_result, *, user: int) -> bool:
+    """Whether a file is for more eyes than a user's own, or than those whom root chose by its group."""
+    is_handed_to_us = file.st_uid == 0 and user != 0
+    return bool(file.st_mode & (0o037 if is_handed_to_us else 0o077))
 
 
 def environment(token: Path) -> dict[str, str]:

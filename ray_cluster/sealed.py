@@ -29,7 +29,7 @@ def seal(settings: Settings, token: bytes) -> bytes:
     """Return settings, secrets among them, as nobody without the token can read them."""
     values = {
         name: value.get_secret_value() if isinstance(value, SecretStr) else value
-        for name, value in settings.model_dump().items()
+        for name, value in settings.model_dump(exclude={"secrets_dir"}).items()  # a folder of this machine
     }
     return _box(token).encrypt(json.dumps(values, default=str).encode())
 

@@ -135,6 +135,7 @@ def _event_loop() -> asyncio.AbstractEventLoop:
 
 def _settings(**given: object) -> Settings:
     from pydantic import ValidationError
+    from pydantic_settings import SettingsError
 
     from engine.core.errors import Invalid
 
@@ -144,6 +145,8 @@ def _settings(**given: object) -> Settings:
         raise Invalid(
             "; ".join(_setting_problem(each["loc"], each["msg"]) for each in error.errors())
         ) from None
+    except (SettingsError, PermissionError) as error:  # a file that is not for this user's eyes
+        raise Invalid(f"The settings cannot be read: {error.__cause__ or error}") from None
     set_up_logging(settings.log_level)
     return settings
 

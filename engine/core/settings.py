@@ -2,20 +2,34 @@
 
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
+
+
+class _SecretFiles(SecretsSettingsSource):
+    def __call__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__call__().items() if value != ""}
 
 
 class Settings(BaseSettings):
-    """What can be set, by environment variables named `RUGPT_…` or a `.env` file."""
+    """What can be set, by environment variables named `RUGPT_…`, a `.env` file, or a folder of files."""
 
     model_config = SettingsConfigDict(
         env_prefix="RUGPT_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
     )
 
+    secrets_dir: Path | None = Field(
+        None,
+        description="A folder of files named like variables, `rugpt_database_url` for one.",
+    )
     host: str = Field("127.0.0.1", description="Address the API listens on.")
     port: int = Field(8100, ge=0, le=65535, description="Port the API listens on; 0 takes a free one.")
     data_dir: Path = Field(
@@ -81,6 +95,29 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(10, ge=1, le=60, description="How long a silent worker keeps its runs.")
     events_keep_hours: int = Field(48, ge=24, description="How long a stream can be resumed.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the folder of secrets last: what is said anywhere else wins."""
+        said = (init_settings, env_settings, dotenv_settings)
+        folder = next((found for each in said if (found := each().get("secrets_dir"))), None)
+        if folder is None or not Path(folder).is_dir():  # The field says why that is wrong.
+            return said
+        return (*said, _SecretFiles(settings_cls, secrets_dir=folder))
+
+    @field_validator("secrets_dir")
+    @classmethod
+    def _a_folder(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_dir():
+            raise ValueError("must be a folder")
+        return value
 
     @field_validator("model")
     @classmethod

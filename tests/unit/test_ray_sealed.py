@@ -1,13 +1,14 @@
 """What travels to an actor, and the token that closes a cluster."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
 from engine.core.settings import Settings
-from ray_cluster.cluster import RayTokenUnsafe, environment, token_file
+from ray_cluster.cluster import RayTokenUnsafe, environment, is_open_to_others, token_file
 from ray_cluster.sealed import SettingsSealBroken, seal, unseal
 
 TOKEN = b"t" * 64
@@ -58,6 +59,36 @@ def test_a_token_that_others_can_read_or_that_is_short_is_refused(tmp_path: Path
     path.write_text("short")
     with pytest.raises(RayTokenUnsafe, match="shorter"):
         token_file(settings)
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "user", "is_open"),
+    [
+        (0o600, 1000, 1000, False),
+        (0o640, 1000, 1000, True),  # ours: we can close it
+        (0o440, 0, 1000, False),  # a mounted secret with an fsGroup
+        (0o444, 0, 1000, True),
+        (0o460, 0, 1000, True),
+        (0o440, 0, 0, True),
+        (0o400, 0, 0, False),
+    ],
+)
+def test_a_token_may_be_roots_and_readable_by_a_group_that_root_chose(
+    mode: int, owner: int, user: int, is_open: bool
+) -> None:
+    file = os.stat_result((0o100000 | mode, 1, 1, 1, owner, 2000, 64, 0, 0, 0))
+
+    assert is_open_to_others(file, user=user) is is_open
+
+
+def test_the_folder_of_secrets_is_of_one_machine_and_does_not_travel(tmp_path: Path) -> None:
+    (tmp_path / "rugpt_database_url").write_text("postgresql://app@db/rugpt\n")
+    given = some(secrets_dir=tmp_path)
+
+    arrived = unseal(seal(given, TOKEN), TOKEN)
+
+    assert arrived.database_url == SecretStr("postgresql://app@db/rugpt")
+    assert arrived.secrets_dir is None
 
 
 def test_a_strange_cluster_is_not_joined_without_its_token(tmp_path: Path) -> None:
