@@ -18,11 +18,11 @@ from bench.processes import ROOT, start
 from engine.cli.doctor.listening import listeners
 from ray_cluster.cluster import end_group, environment
 from tests.namespaces import Machine, Network, network
+from tests.peers.firewall import close
 from tests.process.engine import EngineProcess, Follower, register
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
-RULES = ROOT / "deploy" / "firewall" / "rugpt.nft"
 EDGE_PORT = 443
 GCS_PORT = 6379
 PACE = Pace(first_ms=20, gap_ms=5, tokens=8)
@@ -31,21 +31,6 @@ RAY_PORTS = (
     "--dashboard-agent-grpc-port=6383", "--dashboard-agent-listen-port=6384", "--metrics-export-port=6385",
     "--min-worker-port=10002", "--max-worker-port=10999",
 )  # fmt: skip
-
-
-def close(machine: Machine, *, peers: tuple[str, ...] = (), proxies: tuple[str, ...] = ()) -> None:
-    """Load the rules on a machine, with these addresses where the operator puts theirs."""
-    text = RULES.read_text("utf-8")
-    for line, addresses in (
-        ("# elements = { 10.0.0.11, 10.0.0.12 }  # YOURS", peers),
-        ("# elements = { 10.0.0.10 }  # YOURS", proxies),
-    ):
-        assert text.count(line) == 1, line
-        text = text.replace(line, f"elements = {{ {', '.join(addresses)} }}" if addresses else "")
-    with tempfile.NamedTemporaryFile("w", suffix=".nft", encoding="utf-8") as rules:
-        rules.write(text)
-        rules.flush()
-        machine.run("nft", "-f", rules.name)
 
 
 async def scan(of: Machine, *, by: Machine) -> set[int]:

@@ -2,12 +2,10 @@
 
 import asyncio
 import json
-import shutil
-import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,31 +15,15 @@ import pytest
 
 from bench.fake_model import Pace
 from bench.processes import start
+from tests.peers.nginx import nginx, raw_status
 from tests.process.engine import EngineProcess, Person, Stream, register
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
 
-CONFIGURATION = Path(__file__).parents[2] / "deploy" / "nginx" / "rugpt.conf"
 PACE = Pace(first_ms=200, gap_ms=200, tokens=12)
 # From the first word to the last; on a busy machine the first may come late, but not with the last.
 SHORTEST_SECONDS = PACE.seconds / 2
 COLLEAGUE, GUESSER, STRANGER = "127.0.0.1", "127.0.0.2", "127.0.0.9"  # the last one is not on the VPN
-AROUND = """
-daemon off;
-master_process off;
-pid {folder}/nginx.pid;
-error_log {folder}/error.log;
-events {{ }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    include {folder}/rugpt.conf;
-}}
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +39,11 @@ class Edge:
         transport = httpx2.AsyncHTTPTransport(local_address=address)
         async with httpx2.AsyncClient(transport=transport, trust_env=False, timeout=60) as http:
             return await http.request(method, f"http://127.0.0.1:{self.port}{path}", **more)
+
+    async def ask_engine(self, method: str, path: str) -> httpx2.Response:
+        """Call the engine past Nginx."""
+        async with httpx2.AsyncClient(trust_env=False, timeout=60) as http:
+            return await http.request(method, f"http://127.0.0.1:{self.engine_port}{path}")
 
 
 @pytest.fixture(scope="module")
@@ -75,68 +62,8 @@ async def edge() -> AsyncIterator[Edge]:
         engine = await EngineProcess.start(folder / "data", settings)
         running.push_async_callback(engine.terminate)
         ann = await register(engine.port)
-        port = await running.enter_async_context(nginx(folder, engine.port))
+        port = await running.enter_async_context(nginx(folder, f"127.0.0.1:{engine.port}"))
         yield Edge(port, engine.port, Person(port, ann.token, ann.user))
-
-
-@asynccontextmanager
-async def nginx(folder: Path, engine_port: int) -> AsyncIterator[int]:
-    """Run Nginx with the guide's configuration before an engine, and give its port."""
-    program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
-    assert program is not None, "scripts/test --system brings Nginx"
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    (folder / "rugpt.conf").write_text(filled_in(engine_port, port), encoding="utf-8")
-    (folder / "nginx.conf").write_text(AROUND.format(folder=folder), encoding="utf-8")
-    process = await asyncio.create_subprocess_exec(
-        program, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")
-    )
-    try:
-        async with asyncio.timeout(20):
-            while not await answers(port):
-                said = folder / "error.log"
-                assert process.returncode is None, said.read_text() if said.exists() else "nginx ended"
-                await asyncio.sleep(0.05)
-        yield port
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
-
-
-def filled_in(engine_port: int, port: int) -> str:
-    """Return the configuration with this test's own in the places that are the reader's to fill in."""
-    text = CONFIGURATION.read_text("utf-8")
-    for theirs, ours in {
-        "listen 443 ssl;": f"listen 127.0.0.1:{port};",
-        "server 127.0.0.1:8100;": f"server 127.0.0.1:{engine_port};",
-        "allow 10.8.0.0/24;": "allow 127.0.0.0/30;",
-        "ssl_certificate     /etc/ssl/rugpt/fullchain.pem;": "",
-        "ssl_certificate_key /etc/ssl/rugpt/key.pem;": "",
-    }.items():
-        assert text.count(theirs) == 1, theirs
-        text = text.replace(theirs, ours)
-    return text
-
-
-async def answers(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except ConnectionRefusedError:
-        return False
-    writer.close()
-    await writer.wait_closed()
-    return True
-
-
-async def raw_status(port: int, path: str) -> tuple[int, bytes]:
-    """Ask for a path exactly as it is written: clients like to tidy them."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(f"GET {path} HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\r\n".encode())
-    answer = await reader.read()
-    writer.close()
-    await writer.wait_closed()
-    return int(answer.split(b" ", 2)[1]), answer
 
 
 async def test_the_prefix_is_stripped_and_the_query_kept(edge: Edge) -> None:
@@ -150,13 +77,18 @@ async def test_the_prefix_is_stripped_and_the_query_kept(edge: Edge) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
+        "/chats",
+        "/index.html",
+        "/assets/",
+        "/assets/deep/down.js",
+        "/assets/..%2fopenapi.json",
         "/api/v1/health",
         "/api/v1/auth/me",
         "/api/v1/web",
         "/api/v1/webhooks",
         "/docs",
         "/openapi.json",
+        "/favicon.txt",
         "/api/v1/web/../health",
         "/api/v1/web/%2e%2e/health",
         "/api/v1/web/..%2fhealth",
@@ -169,6 +101,18 @@ async def test_nothing_but_the_web_prefix_leads_to_the_engine(edge: Edge, path: 
     assert status in (301, 404)  # 301: "/api/v1/web" is sent to "/api/v1/web/"
     assert b"nginx" in answer
     assert b"application/problem+json" not in answer
+
+
+@pytest.mark.parametrize("path", ["/", "/sw.js", "/icon.svg", "/assets/index-none.js"])
+async def test_the_page_of_the_web_client_and_its_files_come_from_the_engine(edge: Edge, path: str) -> None:
+    through_nginx, direct = await edge.ask("GET", path), await edge.ask_engine("GET", path)
+    posted = await edge.ask("POST", path, content=b"x")
+
+    assert through_nginx.status_code == direct.status_code
+    assert through_nginx.headers["content-type"] == direct.headers["content-type"]
+    assert through_nginx.headers["x-content-type-options"] == "nosniff"
+    assert posted.status_code == 403
+    assert "nginx" in posted.text
 
 
 @pytest.mark.parametrize(
