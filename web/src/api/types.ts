@@ -1,0 +1,19 @@
+/** The API's nouns, as the committed OpenAPI document says them. */
+import type { components } from './schema'
+
+type Schemas = components['schemas']
+
+export type Chat = Schemas['ChatView']
+export type Message = Schemas['MessageView']
+export type Validation = Schemas['ValidationView']
+export type Run = Schemas['RunView']
+export type Approval = Schemas['ApprovalView']
+export type User = Schemas['UserView']
+export type Role = Schemas['RoleView']
+export type Organization = Schemas['OrganizationView']
+export type SignedIn = Schemas['SignedInView']
+export type Posted = Schemas['PostedView']
+export interface Page<Item> {
+  items: Item[]
+  next_cursor: string | null
+}
