@@ -15,6 +15,7 @@ from engine.core.errors import Refusal
 from engine.core.logging import log, set_up_logging
 from engine.core.settings import Settings
 from ray_cluster.cluster import NAMESPACE, Head, environment, start_head
+from ray_cluster.models import ModelsOfHost
 from ray_cluster.sealed import unseal
 from ray_cluster.worker_actor import STOP_SECONDS, WorkerActor
 
@@ -81,6 +82,7 @@ def main() -> None:
         for number in (signal.SIGTERM, signal.SIGINT):  # After ray.init, which takes them.
             signal.signal(number, lambda *_: leaving.set())
         workers = WorkersOfHost(settings, sealed, token, owner=str(os.getpid()))
+        models = ModelsOfHost(settings, sealed, token, owner=str(os.getpid()))
         log.info("ray_ready", seconds=round(time.monotonic() - began, 2), address=address)
         was_working = True
         while not leaving.wait(WATCH_SECONDS):
@@ -93,7 +95,9 @@ def main() -> None:
             if (is_working := workers.are_working()) != was_working:
                 log.warning("workers_are_back" if is_working else "workers_not_working")
             was_working = is_working
+        models.begin_to_stop()  # Runs are handed back unfinished: nobody needs an answer any more.
         workers.stop()
+        models.stop()
     except Refusal as refusal:
         log.error("ray_not_ready", code=refusal.code, reason=refusal.message)
         sys.exit(1)

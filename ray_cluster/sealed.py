@@ -14,6 +14,7 @@ from engine.core.secret import derive
 from engine.core.settings import Settings
 
 PURPOSE = "settings of actors"
+MODELS = "key of model replicas"
 
 
 class SettingsSealBroken(Invalid):
@@ -35,11 +36,15 @@ def seal(settings: Settings, token: bytes) -> bytes:
 
 
 def unseal(sealed: bytes, token: bytes) -> Settings:
-    """Return the settings; raises SettingsSealBroken when they were sealed with another token."""
+    """Return the settings; raises SettingsSealBroken when they were sealed with another token.
+
+    The key of the model's replicas is among them: whoever holds the token can make it, so it need not travel.
+    """
     try:
         values = json.loads(_box(token).decrypt(sealed))
     except InvalidToken:
         raise SettingsSealBroken from None
+    values["model_replica_key"] = values["model_replica_key"] or derive(token, MODELS).hex()
     return Settings.model_validate(values)
 
 

@@ -23,6 +23,10 @@ class Feed:
         """Call `listener` with every item of this type; it must be quick and must not wait."""
         self._listeners[kind].append(listener)
 
+    def off(self, kind: type[Item], listener: Callable[[Item], None]) -> None:
+        """Call a listener no longer; no harm if it is not called already."""
+        self._listeners[kind] = [other for other in self._listeners[kind] if other != listener]
+
     def send(self, item: object) -> None:
         """Hand an item to its listeners; a listener that fails is logged and hurts nobody else."""
         for listener in self._listeners.get(type(item), ()):

@@ -69,7 +69,10 @@ class Settings(BaseSettings):
     model_client: Literal["native", "langchain"] = Field(
         "native", description="The thin streaming client, or LangChain's own (slower; see docs/decisions)."
     )
-    openai_base_url: str = Field("https://api.openai.com/v1", description="Any OpenAI-compatible server.")
+    openai_base_url: str = Field(
+        "https://api.openai.com/v1",
+        description="Any OpenAI-compatible server; several copies of one, with commas between.",
+    )
     openai_api_key: SecretStr | None = Field(None, description="Its key, where it wants one.")
     ollama_url: str = Field("http://127.0.0.1:11434", description="Where Ollama listens.")
     model_context_tokens: int = Field(8192, ge=1024, description="Context window to ask for and to fill.")
@@ -77,6 +80,21 @@ class Settings(BaseSettings):
         None, ge=1, description="Most tokens of one model call; a third of the context window when unset."
     )
     model_parallel: int = Field(4, ge=1, le=64, description="Answers the embedded model writes at once.")
+    model_replicas: int = Field(
+        0, ge=0, le=64, description="Copies of the embedded model in Ray; with 0 each worker has its own."
+    )
+    model_replica_cpus: int | None = Field(
+        None, ge=1, description="Cores of each copy; the cluster's are divided among them when unset."
+    )
+    model_replica_host: Literal["loopback", "node"] | None = Field(
+        None, description="Where copies listen; when unset, `node` in a cluster that was joined."
+    )
+    model_replica_port: int = Field(
+        0, ge=0, le=65000, description="Port of the first copy, the next ones follow; 0 takes free ones."
+    )
+    model_replica_key: SecretStr | None = Field(
+        None, min_length=32, description="Opens the copies to workers; made from Ray's token when unset."
+    )
     model_connect_seconds: float = Field(5, gt=0, description="Limit for reaching the model.")
     model_first_token_seconds: float = Field(120, gt=0, description="Limit for its first token.")
     model_total_seconds: float = Field(300, gt=0, description="Limit for a whole answer.")

@@ -79,7 +79,7 @@ class WorkerHost:
     async def _work(self) -> None:
         from engine.adapters.models import choose_model
 
-        self._choice = await choose_model(self._settings, tiny=self._tiny)
+        self._choice = await choose_model(self._settings, tiny=self._tiny, feed=self._database.feed)
         log.info("model_chosen", reason=self._choice.reason)
         self._worker = worker = Worker(
             self._settings,

@@ -11,7 +11,7 @@ from engine.core.events import Announced, AnnouncedElsewhere, Announcement
 from engine.core.feed import Feed
 from engine.core.relay import CHANNEL, Relay
 from engine.domains import runs
-from engine.domains.runs import CancelRequested, RunEvent, RunHeard, RunsQueued
+from engine.domains.runs import CancelRequested, ReplicaSeen, RunEvent, RunHeard, RunsQueued
 
 
 class Process:
@@ -22,7 +22,7 @@ class Process:
         self.relay = Relay(url, self.feed)
         runs.let_travel(self.relay)
         self.heard: list[object] = []
-        for kind in (Announced, AnnouncedElsewhere, RunHeard, RunsQueued, CancelRequested):
+        for kind in (Announced, AnnouncedElsewhere, RunHeard, RunsQueued, CancelRequested, ReplicaSeen):
             self.feed.on(kind, self.heard.append)
 
     async def hears(self, count: int, *, seconds: float = 10) -> list[object]:
@@ -78,6 +78,17 @@ async def test_what_is_heard_here_is_heard_there_in_its_order_and_once(applicati
 
         assert heard == [started, *said, stop]
         assert here.heard == heard
+
+
+async def test_replicas_of_a_model_are_heard_of_wherever_they_are(application_url: str) -> None:
+    ready = ReplicaSeen("model-0:4f2a", "smollm2-135m", "http://192.0.2.7:9000/v1", 4, 2)
+    loading = ReplicaSeen("model-1:77aa", "smollm2-135m", None, 4, 0, "fetching 30 %")
+
+    async with related(application_url) as (here, there):
+        here.feed.send(ready)
+        here.feed.send(loading)
+
+        assert await there.hears(2) == [ready, loading]
 
 
 async def test_a_message_travels_as_its_number_because_its_text_is_in_the_rows(application_url: str) -> None:

@@ -12,6 +12,7 @@ from ray_cluster.cluster import RayTokenUnsafe, environment, is_open_to_others, 
 from ray_cluster.sealed import SettingsSealBroken, seal, unseal
 
 TOKEN = b"t" * 64
+OTHER = b"u" * 64
 
 
 def some(**changes: object) -> Settings:
@@ -29,9 +30,12 @@ def test_settings_arrive_as_they_were_and_their_secrets_are_unreadable_on_the_wa
     sealed = seal(given, TOKEN)
 
     assert b"hunter" not in sealed
-    assert unseal(sealed, TOKEN) == given
+    opened = unseal(sealed, TOKEN)
+    assert opened.model_copy(update={"model_replica_key": None}) == given
+    assert opened.model_replica_key == unseal(sealed, TOKEN).model_replica_key
+    assert opened.model_replica_key != unseal(seal(given, OTHER), OTHER).model_replica_key
     with pytest.raises(SettingsSealBroken):
-        unseal(sealed, b"u" * 64)
+        unseal(sealed, OTHER)
 
 
 def test_a_cluster_of_ones_own_gets_a_token_that_only_its_owner_can_read(tmp_path: Path) -> None:

@@ -12,18 +12,31 @@ import secrets
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from engine.adapters.models.openai import OpenAIModel
 from engine.adapters.models.weights import FetchStopped, Weights, fetch, known_weights, shown_progress
-from engine.adapters.models.wire import Limits
+from engine.adapters.models.wire import Limits, ModelServer
 from engine.core.errors import Invalid
 from engine.domains.runs import ModelEnd, ModelHealth, ModelRequest, ModelUnavailable
 
 DEFAULT = "qwen2.5-coder-1.5b"
 TINY = "smollm2-135m"
 _PROMPT_CACHE_MB = 256
+_PULSE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a copy of the model is given of its machine, and how others reach it: all cores, and nobody."""
+
+    cores: int | None = None
+    host: str = "127.0.0.1"
+    port: int = 0
+    key: str | None = None
 
 
 class EmbeddedModel:
@@ -40,6 +53,7 @@ class EmbeddedModel:
         parallel: int,
         limits: Limits | None = None,
         show_progress: bool = False,
+        place: Place | None = None,
     ) -> None:
         known = known_weights()
         if name not in known:
@@ -56,11 +70,19 @@ class EmbeddedModel:
         self._getting_ready: asyncio.Task[OpenAIModel] | None = None
         self._stop = threading.Event()
         self._server: Any = None
+        self._place = place or Place()
+        self._heard: ModelServer | None = None
+        self._busy = 0
 
     @property
     def is_started(self) -> bool:
         """Whether it was ever asked to get ready."""
         return self._getting_ready is not None
+
+    @property
+    def url(self) -> str | None:
+        """Where it answers, once it does."""
+        return f"{self._heard.url}/v1" if self._heard is not None else None
 
     def start(self) -> None:
         """Begin to get ready, in the background; a failed attempt is made again."""
@@ -86,6 +108,22 @@ class EmbeddedModel:
             return ModelHealth(False, self._failure, facts)
         return ModelHealth(self._state == "ready", self._state, facts)
 
+    async def pulse(self) -> int | None:
+        """Return how many answers it is writing; None when its server is dead."""
+        if self._heard is None:
+            return None
+        try:
+            status, slots = await self._heard.get("/slots", seconds=_PULSE_SECONDS)
+            if status == HTTPStatus.OK and isinstance(slots, list):
+                self._busy = sum(bool(slot.get("is_processing")) for slot in slots)
+        except ModelUnavailable:
+            # While it reads a long prompt it counts for nobody; whether it lives it says all the same.
+            try:
+                await self._heard.get("/health", seconds=_PULSE_SECONDS)
+            except ModelUnavailable:
+                return None
+        return self._busy
+
     async def close(self) -> None:
         """Stop fetching, or give the model's memory back."""
         self._stop.set()
@@ -95,6 +133,9 @@ class EmbeddedModel:
             result = (await asyncio.gather(task, return_exceptions=True))[0]
             if isinstance(result, OpenAIModel):
                 await result.close()
+        if self._heard is not None:
+            await self._heard.close()
+            self._heard = None
         last, self._server = [self._server], None
         await asyncio.to_thread(last.clear)  # llama.cpp stops with its last reference, which takes a moment.
         self._state = "closed"
@@ -132,11 +173,14 @@ class EmbeddedModel:
             self._state = "looking for the weights"
             path = await asyncio.to_thread(self._fetch)
             self._state = "loading"
-            key = secrets.token_urlsafe(24)
+            key = self._place.key or secrets.token_urlsafe(24)
             self._server = await asyncio.to_thread(self._load, path, key)
+            self._heard = ModelServer(
+                self._server.listening_address, self._limits, {"Authorization": f"Bearer {key}"}, key
+            )
             model = OpenAIModel(
                 name=self.name,
-                base_url=f"{self._server.listening_address}/v1",
+                base_url=f"{self._heard.url}/v1",
                 api_key=key,
                 limits=self._limits,
                 key_setting=None,
@@ -166,7 +210,7 @@ class EmbeddedModel:
 
     def _load(self, path: Path, key: str) -> Any:
         llama: Any = importlib.import_module("xllamacpp")
-        cores = len(os.sched_getaffinity(0))
+        cores = self._place.cores or len(os.sched_getaffinity(0))
         params = llama.CommonParams()
         params.model.path = str(path)
         params.model_alias = {self.name}
@@ -184,7 +228,9 @@ class EmbeddedModel:
         params.offline = True
         params.verbosity = -1  # nothing on our streams
         params.ui = False
-        params.endpoint_slots = False
+        params.endpoint_slots = self._place.key is not None  # what says how busy it is
+        params.hostnames = [self._place.host]
+        params.port = self._place.port
         params.api_keys = [key]
         params.cors_origins = ""
         try:

@@ -174,6 +174,21 @@ class WorkerSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaSeen:
+    """A replica of a model lives: `url` is where it answers, None while it cannot; `detail` says why not.
+
+    `busy` counts the answers it is writing. One that was started anew has another `replica` id.
+    """
+
+    replica: str
+    model: str
+    url: str | None
+    slots: int
+    busy: int
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class AnswersPosted:
     """Runs ended with answers that are now messages; emitted in the transaction that posts them."""
 

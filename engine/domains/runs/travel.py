@@ -6,13 +6,20 @@ from uuid import UUID
 
 from engine.core.json import dump
 from engine.core.relay import Relay
-from engine.domains.runs.models import CancelRequested, RunEvent, RunHeard, RunsQueued, WorkerSeen
+from engine.domains.runs.models import (
+    CancelRequested,
+    ReplicaSeen,
+    RunEvent,
+    RunHeard,
+    RunsQueued,
+    WorkerSeen,
+)
 
 PART_BYTES = 6_000
 
 
 def let_travel(relay: Relay) -> None:
-    """Let other processes hear of words, of work that waits, of wishes to stop, and of workers."""
+    """Let other processes hear of words, of work that waits, of wishes to stop, of workers and of models."""
     relay.carry(RunHeard, "heard", _pack_heard, _unpack_heard)
     relay.carry(
         RunsQueued,
@@ -25,6 +32,12 @@ def let_travel(relay: Relay) -> None:
         "worker",
         lambda seen: [[seen.worker, seen.model]],
         lambda value: WorkerSeen(str(value[0]), dict(value[1])),
+    )
+    relay.carry(
+        ReplicaSeen,
+        "replica",
+        lambda seen: [[seen.replica, seen.model, seen.url, seen.slots, seen.busy, seen.detail]],
+        _unpack_replica,
     )
     relay.carry(
         CancelRequested, "cancel", lambda wish: [wish.run_id], lambda value: CancelRequested(UUID(value))
@@ -45,6 +58,13 @@ def _pack_heard(heard: RunHeard) -> Iterable[Any]:
         part.append(item)
         size += length
     yield [*head, part]
+
+
+def _unpack_replica(value: Any) -> ReplicaSeen:
+    replica, model, url, slots, busy, detail = value
+    return ReplicaSeen(
+        str(replica), str(model), None if url is None else str(url), int(slots), int(busy), str(detail)
+    )
 
 
 def _unpack_heard(value: Any) -> RunHeard:
