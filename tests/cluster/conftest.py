@@ -1,7 +1,9 @@
 """Engines whose runs are worked by Ray actors, over the test's own database."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from uuid import uuid4
 
 import psutil
 import pytest
@@ -12,6 +14,7 @@ from tests.process.engine import EngineProcess
 __all__ = ["follow", "model", "settings", "start_engine"]
 
 WORKER = "ray::WorkerActor"
+MARK = "TESTS_MARK"
 
 
 @dataclass
@@ -31,6 +34,14 @@ class RayEngine:
         return found
 
 
+def is_marked(process: psutil.Process, mark: str) -> bool:
+    """Whether a process other than this one was started by the test with this mark."""
+    try:
+        return bool(process.pid != os.getpid() and process.environ().get(MARK) == mark)
+    except psutil.Error:
+        return False
+
+
 def is_named(process: psutil.Process, name: str) -> bool:
     """Whether a process that still lives has a name in its command line."""
     try:
@@ -42,11 +53,12 @@ def is_named(process: psutil.Process, name: str) -> bool:
 
 
 @pytest.fixture(autouse=True)
-def _no_ray_is_left() -> Iterator[None]:
-    """Fail a test that leaves a process of its Ray behind."""
-    before = {one.pid for one in psutil.process_iter()}
+def _no_ray_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail a test that leaves a process of its own Ray behind."""
+    mark = uuid4().hex
+    monkeypatch.setenv(MARK, mark)  # Whatever the test starts inherits it; others have Rays of their own.
     yield
-    left = [one for one in psutil.process_iter() if one.pid not in before and is_named(one, "ray")]
+    left = [one for one in psutil.process_iter() if is_marked(one, mark)]
     _, alive = psutil.wait_procs(left, timeout=15)
     names = [" ".join(one.cmdline())[:80] for one in alive if one.is_running()]
     for one in alive:
