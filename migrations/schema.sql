@@ -420,6 +420,8 @@ CREATE INDEX drafts_pending ON public.drafts USING btree (org_id, opened_at DESC
 
 CREATE INDEX events_at ON public.events USING brin (at);
 
+CREATE INDEX messages_by_time ON public.messages USING btree (org_id, created_at, id);
+
 CREATE UNIQUE INDEX messages_client_id ON public.messages USING btree (org_id, chat_id, author_id, client_message_id) WHERE (client_message_id IS NOT NULL);
 
 CREATE UNIQUE INDEX messages_no ON public.messages USING btree (org_id, chat_id, no);
@@ -435,6 +437,8 @@ CREATE INDEX run_events_at ON public.run_events USING brin (at);
 CREATE INDEX runs_leased ON public.runs USING btree (lease_until) WHERE (status = 'running'::text);
 
 CREATE INDEX runs_turns ON public.runs USING btree (org_id, chat_id, role_code, "position", queued_at, id) WHERE (status = ANY (ARRAY['queued'::text, 'running'::text]));
+
+CREATE INDEX runs_unanswered ON public.runs USING btree (org_id, chat_id, finished_at DESC) WHERE (status = ANY (ARRAY['failed'::text, 'cancelled'::text]));
 
 CREATE INDEX runs_waiting ON public.runs USING btree (org_id, asker_id, chat_id, role_code) WHERE (status = 'queued'::text);
 

@@ -36,6 +36,10 @@ class ApprovalView(View):
     opened_at: datetime
 
 
+class ApprovalCount(View):
+    pending: int
+
+
 @router.post("/messages/{message_id}/validation")
 async def validate_message(message_id: UUID, sign: Sign, caller: Authenticated) -> MessageView:
     """Approve, edit or reject a draft. One verdict wins: the others get 409 with the outcome."""
@@ -80,6 +84,13 @@ async def list_approvals(
         for draft in page[:limit]
     ]
     return Page(items=items, next_cursor=_next(page, limit))
+
+
+@router.get("/approvals/count")
+async def count_approvals(caller: Authenticated) -> ApprovalCount:
+    """Count the drafts that wait for me, up to a thousand."""
+    async with caller.transaction() as tx:
+        return ApprovalCount(pending=await approvals.count_drafts(tx, caller.actor))
 
 
 def _next(page: list[Draft], limit: int) -> str | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Response
@@ -17,6 +17,7 @@ from engine.api.streams import STREAM, leaving_on_failure, respond, words_so_far
 from engine.api.views import Body, Page, View
 from engine.core.cursor import decode_cursor, encode_cursor
 from engine.core.database import Transaction
+from engine.core.errors import Invalid
 from engine.domains import approvals, chats, runs, users
 from engine.domains.chats import Chat, ChatKind, Message
 
@@ -34,6 +35,21 @@ Title = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_not_
 Content = Annotated[str, Field(min_length=1, max_length=MOST_CHARACTERS), AfterValidator(_not_blank)]
 RoleCodes = Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=100)]
 UserIds = Annotated[list[UUID], Field(max_length=500)]
+MessageNo = Annotated[int, Query(ge=0, lt=2**62)]
+
+
+class TwoPlaces(Invalid):
+    code = "two_places"
+
+
+class LastLineView(View):
+    """How a chat's last message begins."""
+
+    author_id: UUID | None
+    role: str | None
+    text: str
+    is_deleted: bool
+    is_withdrawn: bool
 
 
 class ChatView(View):
@@ -46,7 +62,25 @@ class ChatView(View):
     created_at: datetime
     last_message_no: int
     last_message_at: datetime
+    last_message: LastLineView | None
     unread: int
+    read_up_to_no: int  # mine: what follows is new to me
+
+    @classmethod
+    def of(cls, chat: Chat) -> Self:
+        """Show a chat as its member sees it."""
+        last = chat.last_message
+        line = None
+        if last is not None:
+            line = LastLineView(
+                author_id=last.author_id,
+                role=last.role_code,
+                text=last.text,
+                is_deleted=last.is_deleted,
+                is_withdrawn=last.is_withdrawn,
+            )
+        members = {name: getattr(chat, name) for name in cls.model_fields if name != "last_message"}
+        return cls(**members, last_message=line)
 
 
 class OpenChat(Body):
@@ -108,7 +142,7 @@ async def open_chat(new: OpenChat, caller: Authenticated) -> ChatView:
             roles=new.roles,
             known_roles=caller.engine.roles,
         )
-    return ChatView.model_validate(chat)
+    return ChatView.of(chat)
 
 
 @router.get("/chats")
@@ -124,9 +158,7 @@ async def list_chats(
         before = (place["at"], place["id"])
     async with caller.transaction() as tx:
         page = await chats.list_chats(tx, caller.actor, before=before, limit=limit + 1)
-    return Page(
-        items=[ChatView.model_validate(chat) for chat in page[:limit]], next_cursor=_next_chat(page, limit)
-    )
+    return Page(items=[ChatView.of(chat) for chat in page[:limit]], next_cursor=_next_chat(page, limit))
 
 
 @router.get("/chats/{chat_id}")
@@ -134,7 +166,7 @@ async def get_chat(chat_id: UUID, caller: Authenticated) -> ChatView:
     """Show a chat that I am in."""
     async with caller.transaction() as tx:
         chat = await chats.get_chat(tx, caller.actor, chat_id=chat_id)
-    return ChatView.model_validate(chat)
+    return ChatView.of(chat)
 
 
 @router.patch("/chats/{chat_id}")
@@ -149,7 +181,7 @@ async def change_chat(chat_id: UUID, change: ChangeChat, caller: Authenticated) 
             roles=change.roles,
             known_roles=caller.engine.roles,
         )
-    return ChatView.model_validate(chat)
+    return ChatView.of(chat)
 
 
 @router.delete("/chats/{chat_id}", status_code=204)
@@ -164,7 +196,7 @@ async def add_members(chat_id: UUID, new: AddMembers, caller: Authenticated) -> 
     """Bring people into a chat."""
     async with caller.transaction() as tx:
         chat = await chats.add_members(tx, caller.actor, chat_id=chat_id, members=new.members)
-    return ChatView.model_validate(chat)
+    return ChatView.of(chat)
 
 
 @router.delete("/chats/{chat_id}/members/{user_id}", responses={204: {"description": "I have left."}})
@@ -177,7 +209,7 @@ async def remove_member(
     if chat is None:
         response.status_code = 204
         return None
-    return ChatView.model_validate(chat)
+    return ChatView.of(chat)
 
 
 @router.post(
@@ -221,15 +253,67 @@ async def history(
     chat_id: UUID,
     caller: Authenticated,
     before: Annotated[str | None, Query(max_length=1024)] = None,
+    around_no: MessageNo | None = None,
+    after_no: MessageNo | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Page[MessageView]:
-    """Read a chat backwards, newest first; `before` is the last page's `next_cursor`."""
+    """Read a chat backwards, newest first; `before` is the last page's `next_cursor`.
+
+    `around_no` begins in the middle, with a message's number; `after_no` gives the messages next after one,
+    newest first as well.
+    """
+    if sum(given is not None for given in (before, around_no, after_no)) > 1:
+        raise TwoPlaces("Give one of before, around_no and after_no.")
     before_no = None if before is None else decode_cursor(before, no=int)["no"]
+    if around_no is not None:
+        before_no = around_no + limit // 2 + 1
     async with caller.transaction() as tx:
-        page = await chats.history(tx, caller.actor, chat_id=chat_id, before_no=before_no, limit=limit)
+        page = await chats.history(
+            tx, caller.actor, chat_id=chat_id, before_no=before_no, after_no=after_no, limit=limit
+        )
         views = await views_for(tx, caller, page)
-    more = len(page) == limit and page[-1].no > 1
+    more = bool(page) and page[-1].no > 1
     return Page(items=views, next_cursor=encode_cursor({"no": page[-1].no}) if more else None)
+
+
+@router.get("/messages/search")
+async def search_messages(
+    caller: Authenticated,
+    q: Annotated[str, Query(min_length=1, max_length=200, pattern=r"\S")],
+    chat_id: UUID | None = None,
+    cursor: Annotated[str | None, Query(max_length=1024)] = None,
+    limit: Annotated[int, Query(ge=1, le=50)] = 20,
+) -> Page[MessageView]:
+    """Look for words in one of my chats, or in all, newest first.
+
+    It looks some thousands of messages back: a `next_cursor`, even after an empty page, leads further back.
+    """
+    before: tuple[datetime, UUID] | int | None = None
+    if cursor is not None and chat_id is not None:
+        before = decode_cursor(cursor, no=int)["no"]
+    elif cursor is not None:
+        place = decode_cursor(cursor, at=datetime, id=UUID)
+        before = (place["at"], place["id"])
+    async with caller.transaction() as tx:
+        found = await chats.search(tx, caller.actor, query=q, chat_id=chat_id, before=before, limit=limit)
+        views = await views_for(tx, caller, found.messages)
+    edge = found.look_on_from
+    if edge is None:
+        return Page(items=views, next_cursor=None)
+    place = {"no": edge} if isinstance(edge, int) else {"at": edge[0], "id": edge[1]}
+    return Page(items=views, next_cursor=encode_cursor(place))
+
+
+@router.get("/messages/{message_id}")
+async def get_message(message_id: UUID, caller: Authenticated) -> MessageView:
+    """Show a message of a chat that I am in, or a draft that I may sign."""
+    async with caller.transaction() as tx:
+        try:
+            message = await chats.get_message(tx, caller.actor, message_id=message_id)
+        except chats.MessageNotFound:
+            return await _draft_to_sign(tx, caller, message_id)
+        (view,) = await views_for(tx, caller, [message])
+    return view
 
 
 @router.patch("/messages/{message_id}")
@@ -253,13 +337,15 @@ async def mark_read(chat_id: UUID, mark: MarkRead, caller: Authenticated) -> Cha
     """Mark a chat as read, to its end or up to a message's number."""
     async with caller.transaction() as tx:
         chat = await chats.mark_read(tx, caller.actor, chat_id=chat_id, up_to_no=mark.up_to_no)
-    return ChatView.model_validate(chat)
+    return ChatView.of(chat)
 
 
 async def views_for(tx: Transaction, caller: Caller, messages: list[Message]) -> list[MessageView]:
     """Show messages of a chat that the caller is in, with the state of those that roles wrote."""
     from_roles = [message.id for message in messages if message.role_code is not None]
     drafts = await approvals.drafts_of(tx, from_roles) if from_roles else {}
+    unsigned = [each for each in messages if each.role_code is not None and each.id not in drafts]
+    run_ids = await runs.runs_of_answers(tx, unsigned) if unsigned else {}
     username = None
     if any(message.withdrawn_at is not None for message in messages):
         username = (await users.by_ids(tx, [caller.actor.user_id]))[0].username
@@ -268,8 +354,22 @@ async def views_for(tx: Transaction, caller: Caller, messages: list[Message]) ->
         draft = drafts.get(message.id)
         signer = draft is not None and draft.may_be_signed_by(caller.actor, username=username, is_member=True)
         asker = draft is not None and draft.asker_id == caller.actor.user_id
-        views.append(message_view(message, draft, may_read_withdrawn=signer or asker))
+        views.append(
+            message_view(message, draft, may_read_withdrawn=signer or asker, run_id=run_ids.get(message.id))
+        )
     return views
+
+
+async def _draft_to_sign(tx: Transaction, caller: Caller, message_id: UUID) -> MessageView:
+    """Show a draft to somebody who signs it without being in its chat."""
+    try:
+        draft, is_signer = await approvals.get_draft(tx, caller.actor, message_id=message_id)
+    except approvals.DraftNotFound as unknown:
+        raise chats.MessageNotFound(message_id) from unknown
+    if not is_signer:
+        raise chats.MessageNotFound(message_id)
+    message = (await chats.messages_by_ids(tx, [message_id]))[message_id]
+    return message_view(message, draft, may_read_withdrawn=True)
 
 
 async def _post(caller: Caller, chat_id: UUID, new: PostMessage) -> tuple[PostedView, bool]:

@@ -436,13 +436,16 @@ async def read_events(
     ids = {UUID(row["data"]["message_id"]) for row in rows if row["kind"].startswith("message.")}
     messages = await chats.messages_by_ids(tx, list(ids)) if ids else {}
     drafts = await approvals.drafts_of(tx, list(ids)) if ids else {}
+    unsigned = [each for each in messages.values() if each.role_code is not None and each.id not in drafts]
+    run_ids = await runs.runs_of_answers(tx, unsigned) if unsigned else {}
     last_of = {row["data"]["message_id"]: row["no"] for row in rows if row["kind"].startswith("message.")}
     events = []
     for row in rows:
         data: dict[str, Any] = row["data"]
         is_last = last_of.get(data.get("message_id")) == row["no"]
         if is_last and (message := messages.get(UUID(data["message_id"]))):
-            data = {**data, "message": as_json(message_view(message, drafts.get(message.id)))}
+            view = message_view(message, drafts.get(message.id), run_id=run_ids.get(message.id))
+            data = {**data, "message": as_json(view)}
         announcement = Announcement(row["channel"], row["kind"], data)
         events.append(
             (Event(row["no"], row["kind"], data, encode(row["kind"], data, row["no"])), announcement)
@@ -456,7 +459,7 @@ def _payload(announcement: Announcement) -> dict[str, Any]:
     if isinstance(live, Message):
         return {**data, "message": as_json(message_view(live, None))}
     if isinstance(live, Answered):
-        return {**data, "message": as_json(answer_view(live.message, live.approvers))}
+        return {**data, "message": as_json(answer_view(live))}
     if isinstance(live, DraftDecided):
         return {**data, "message": as_json(message_view(live.message, live.draft))}
     return data

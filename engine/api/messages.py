@@ -6,9 +6,10 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from engine.api.views import View
 from engine.domains.approvals import Draft
 from engine.domains.chats import Message
-from engine.domains.runs import Run
+from engine.domains.runs import Answered, Run
 
 
 class MentionView(BaseModel):
@@ -23,6 +24,7 @@ class ValidationView(BaseModel):
     """The state of a role's answer: a draft until a person who may sign it signs it."""
 
     status: str  # draft, approved, edited, rejected, expired, superseded, or not_required
+    asker_id: UUID | None = None
     approvers: list[str] = []
     decided_by: UUID | None = None
     decided_at: datetime | None = None
@@ -48,6 +50,18 @@ class MessageView(BaseModel):
     is_withdrawn: bool = False
     ai_validated: bool | None = None
     validation: ValidationView | None = None
+    run_id: UUID | None = None  # which run of a role said this
+
+
+class ToolUseView(View):
+    """A tool that a run has used."""
+
+    step: int
+    tool: str
+    arguments: dict[str, Any]
+    outcome: str  # ok, refused, failed
+    result: str  # its beginning
+    seconds: float
 
 
 class RunView(BaseModel):
@@ -69,7 +83,9 @@ class RunView(BaseModel):
     finished_at: datetime | None
 
 
-def message_view(message: Message, draft: Draft | None, *, may_read_withdrawn: bool = False) -> MessageView:
+def message_view(
+    message: Message, draft: Draft | None, *, may_read_withdrawn: bool = False, run_id: UUID | None = None
+) -> MessageView:
     """Show a message; the text of a rejected draft only to those who may still read it."""
     hidden = message.withdrawn_at is not None and not may_read_withdrawn
     validation = _validation(message, draft, hidden=hidden)
@@ -89,14 +105,18 @@ def message_view(message: Message, draft: Draft | None, *, may_read_withdrawn: b
         is_withdrawn=message.withdrawn_at is not None,
         ai_validated=_is_validated(validation),
         validation=validation,
+        run_id=run_id if draft is None else draft.run_id,
     )
 
 
-def answer_view(message: Message, approvers: list[str] | None) -> MessageView:
+def answer_view(answered: Answered) -> MessageView:
     """Show a role's answer in the moment in which it is posted."""
-    view = message_view(message, None)
-    if approvers is not None:
-        view.validation, view.ai_validated = ValidationView(status="draft", approvers=approvers), False
+    view = message_view(answered.message, None, run_id=answered.run_id)
+    if answered.approvers is not None:
+        view.validation = ValidationView(
+            status="draft", approvers=answered.approvers, asker_id=answered.asker_id
+        )
+        view.ai_validated = False
     return view
 
 
@@ -133,6 +153,7 @@ def _validation(message: Message, draft: Draft | None, *, hidden: bool) -> Valid
         return ValidationView(status="not_required")
     return ValidationView(
         status=draft.status,
+        asker_id=draft.asker_id,
         approvers=draft.approvers,
         decided_by=draft.decided_by,
         decided_at=draft.decided_at,

@@ -230,7 +230,7 @@ async def _run_events(
                 # Its state first: the finish writes the last event and the state together.
                 now = await runs.get_run(tx, caller.actor, run_id=run.id)
                 written = await runs.events_after(tx, run_id=run.id, after=sent)
-                may_read = await _may_read_words(tx, caller, now)
+                may_read = await may_read_words(tx, caller, now)
         except runs.RunNotFound:
             return  # The reader has left the chat, or the chat is gone.
         for item in written:
@@ -251,7 +251,7 @@ async def _run_events(
         await asyncio.sleep(GAP_SECONDS)
 
 
-async def _may_read_words(tx: Transaction, caller: Caller, run: Run) -> bool:
+async def may_read_words(tx: Transaction, caller: Caller, run: Run) -> bool:
     """Whether what a run said is still the caller's to read: a rejected draft is for few."""
     if run.status != "completed":
         return True

@@ -2,7 +2,14 @@
 
 from engine.domains.approvals.errors import AlreadyValidated, DraftNotFound, NotAnApprover
 from engine.domains.approvals.models import Draft, DraftDecided, DraftStatus, Verdict
-from engine.domains.approvals.service import decide, drafts_of, get_draft, list_drafts, open_drafts
+from engine.domains.approvals.service import (
+    count_drafts,
+    decide,
+    drafts_of,
+    get_draft,
+    list_drafts,
+    open_drafts,
+)
 
 __all__ = [
     "AlreadyValidated",
@@ -12,6 +19,7 @@ __all__ = [
     "DraftStatus",
     "NotAnApprover",
     "Verdict",
+    "count_drafts",
     "decide",
     "drafts_of",
     "get_draft",

@@ -28,6 +28,19 @@ SELECT message_id, chat_id, run_id, role_code, asker_id, approvers, status, open
        comment, original, edited
   FROM drafts WHERE message_id = :message_id AND chat_exists(chat_id);
 
+-- name: count_for_signer
+-- How many drafts wait for a person, counted up to a bound; who may sign is told at the next statement.
+SELECT count(*)::int AS found
+  FROM (SELECT FROM drafts
+         WHERE status = 'draft'
+           AND (('asker' = ANY(approvers) AND asker_id = :user_id AND chat_id = ANY(:chat_ids::uuid[]))
+                OR ('admins' = ANY(approvers) AND :is_admin::boolean)
+                OR ('members' = ANY(approvers) AND chat_id = ANY(:chat_ids::uuid[]))
+                OR (lower(:username::text) NOT IN ('asker', 'admins', 'members')
+                    AND EXISTS (SELECT FROM unnest(approvers) AS approver WHERE lower(approver) = lower(:username::text))))
+           AND chat_exists(chat_id)
+         LIMIT :most::int) AS waiting;
+
 -- name: drafts_for_signer
 -- The drafts that a person may sign, newest first: as who asked and is still in the chat, as a member, as
 -- an administrator or by name in all chats of the organization that are still there.

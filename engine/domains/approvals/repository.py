@@ -83,3 +83,18 @@ async def drafts_for_signer(
         count=count,
     )
     return [Draft(**row) for row in rows]
+
+
+async def count_for_signer(
+    tx: Transaction, *, user_id: UUID, username: str, is_admin: bool, chat_ids: list[UUID], most: int
+) -> int:
+    """Count the drafts that wait for a person, up to so many."""
+    row = await tx.one(
+        SQL.count_for_signer,
+        user_id=user_id,
+        username=username,
+        is_admin=is_admin,
+        chat_ids=chat_ids,
+        most=most,
+    )
+    return int(row["found"])

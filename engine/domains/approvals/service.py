@@ -11,6 +11,8 @@ from engine.domains.approvals.models import AFTER, Draft, DraftDecided, DraftSta
 from engine.domains.runs import AnswersPosted
 from engine.domains.users import Actor
 
+MOST_COUNTED = 1000
+
 
 async def open_drafts(tx: Transaction, posted: AnswersPosted) -> None:
     """Open a draft under each answer that needs a signature; listens to AnswersPosted."""
@@ -111,6 +113,18 @@ async def list_drafts(
         before_at=before_at,
         before_id=before_id,
         count=limit,
+    )
+
+
+async def count_drafts(tx: Transaction, actor: Actor, *, most: int = MOST_COUNTED) -> int:
+    """Count the drafts that wait for the actor's signature, up to so many."""
+    return await repository.count_for_signer(
+        tx,
+        user_id=actor.user_id,
+        username=await _username(tx, actor),
+        is_admin=actor.is_admin,
+        chat_ids=await chats.chat_ids_of(tx, actor),
+        most=most,
     )
 
 

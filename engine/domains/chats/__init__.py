@@ -8,6 +8,8 @@ from engine.domains.chats.models import (
     ChatDeleted,
     ChatKind,
     Conversation,
+    Found,
+    LastLine,
     Line,
     Mention,
     Message,
@@ -35,6 +37,7 @@ from engine.domains.chats.service import (
     post_answers,
     post_message,
     remove_member,
+    search,
     search_messages,
     settle_draft,
 )
@@ -46,6 +49,8 @@ __all__ = [
     "ChatKind",
     "ChatNotFound",
     "Conversation",
+    "Found",
+    "LastLine",
     "Line",
     "Mention",
     "Message",
@@ -73,6 +78,7 @@ __all__ = [
     "post_answers",
     "post_message",
     "remove_member",
+    "search",
     "search_messages",
     "settle_draft",
 ]

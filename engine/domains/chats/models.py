@@ -11,6 +11,17 @@ ChatKind = Literal["group", "direct"]
 
 
 @dataclass(frozen=True, slots=True)
+class LastLine:
+    """How the last message of a chat begins; a rejected draft's words are not told."""
+
+    author_id: UUID | None
+    role_code: str | None
+    text: str
+    is_deleted: bool
+    is_withdrawn: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Chat:
     """A place where people and roles talk; `roles` empty means that every role may be called."""
 
@@ -24,6 +35,8 @@ class Chat:
     last_message_no: int
     last_message_at: datetime
     unread: int
+    read_up_to_no: int
+    last_message: LastLine | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +104,14 @@ class Answer:
     role_code: str
     reply_to: UUID
     content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Messages that match a search, newest first, and from where to look further back, if there is more."""
+
+    messages: list[Message]
+    look_on_from: tuple[datetime, UUID] | int | None  # in one chat a message's number
 
 
 @dataclass(frozen=True, slots=True)

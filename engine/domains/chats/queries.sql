@@ -16,7 +16,12 @@ SELECT id FROM chat;
 -- A chat as one of its members sees it; no row for anybody else.
 SELECT c.id, c.title, c.kind, c.role_codes AS roles, c.created_by, c.created_at, c.last_message_no,
        c.last_message_at, greatest(c.last_message_no - me.last_read_no, 0) AS unread,
-       ARRAY(SELECT m.user_id FROM chat_members m WHERE m.chat_id = c.id ORDER BY m.joined_at, m.user_id) AS members
+       least(me.last_read_no, c.last_message_no) AS read_up_to_no,
+       ARRAY(SELECT m.user_id FROM chat_members m WHERE m.chat_id = c.id ORDER BY m.joined_at, m.user_id) AS members,
+       (SELECT jsonb_build_object('author_id', m.author_id, 'role_code', m.role_code, 'is_deleted', m.deleted_at IS NOT NULL,
+                                  'is_withdrawn', m.withdrawn_at IS NOT NULL,
+                                  'text', CASE WHEN m.withdrawn_at IS NULL THEN left(m.content, 160) ELSE '' END)
+          FROM messages m WHERE m.chat_id = c.id AND m.no = c.last_message_no) AS last_message
   FROM chats c
   JOIN chat_members me ON me.chat_id = c.id AND me.user_id = :user_id
  WHERE c.id = :chat_id AND c.deleted_at IS NULL;
@@ -25,7 +30,12 @@ SELECT c.id, c.title, c.kind, c.role_codes AS roles, c.created_by, c.created_at,
 -- A member's chats, the most recently used first, from a cursor on.
 SELECT c.id, c.title, c.kind, c.role_codes AS roles, c.created_by, c.created_at, c.last_message_no,
        c.last_message_at, greatest(c.last_message_no - me.last_read_no, 0) AS unread,
-       ARRAY(SELECT m.user_id FROM chat_members m WHERE m.chat_id = c.id ORDER BY m.joined_at, m.user_id) AS members
+       least(me.last_read_no, c.last_message_no) AS read_up_to_no,
+       ARRAY(SELECT m.user_id FROM chat_members m WHERE m.chat_id = c.id ORDER BY m.joined_at, m.user_id) AS members,
+       (SELECT jsonb_build_object('author_id', m.author_id, 'role_code', m.role_code, 'is_deleted', m.deleted_at IS NOT NULL,
+                                  'is_withdrawn', m.withdrawn_at IS NOT NULL,
+                                  'text', CASE WHEN m.withdrawn_at IS NULL THEN left(m.content, 160) ELSE '' END)
+          FROM messages m WHERE m.chat_id = c.id AND m.no = c.last_message_no) AS last_message
   FROM chat_members me
   JOIN chats c ON c.id = me.chat_id
  WHERE me.user_id = :user_id AND c.deleted_at IS NULL
@@ -146,6 +156,63 @@ SELECT id, chat_id, no, author_id, role_code, content, mentions, reply_to, clien
  WHERE chat_id = :chat_id AND no < :before_no::bigint
  ORDER BY no DESC
  LIMIT :count::int;
+
+-- name: search_chat
+-- Matches among the messages of a chat before a number, newest first, and the number of the oldest one that
+-- was read: the fence comes before any text index, so what is read has a bound, in rows and in bytes, which are
+-- known without reading a text. Whoever wants more looks on from there. Rejected drafts are not searched.
+WITH seen AS (
+    SELECT m.no, m.deleted_at, m.withdrawn_at,
+           sum(octet_length(m.content)) OVER (ORDER BY m.no DESC) - octet_length(m.content) AS bytes_before
+      FROM messages m
+     WHERE m.chat_id = :chat_id AND m.no < :before_no::bigint AND m.no >= :before_no::bigint - :window::int
+), edge AS (
+    SELECT min(no) AS edge_no FROM seen WHERE bytes_before < :most_bytes::bigint
+), found AS (
+    SELECT m.id, m.chat_id, m.no, m.author_id, m.role_code, m.content, m.mentions, m.reply_to, m.client_message_id,
+           m.created_at, m.edited_at, m.deleted_at, m.withdrawn_at
+      FROM seen JOIN messages m ON m.chat_id = :chat_id AND m.no = seen.no
+     WHERE seen.bytes_before < :most_bytes::bigint AND seen.deleted_at IS NULL AND seen.withdrawn_at IS NULL
+       AND (to_tsvector('russian', left(m.content, 20000)) @@ websearch_to_tsquery('russian', :query)
+            OR strpos(lower(m.content), lower(:query)) > 0)
+     ORDER BY m.no DESC
+     LIMIT :count::int
+)
+SELECT edge.edge_no, found.* FROM edge LEFT JOIN found ON true ORDER BY found.no DESC;
+
+-- name: search_chats
+-- The same among the messages of some chats that were said before a moment: of the organization's messages so
+-- many are looked at, and of them those in these chats are read.
+WITH seen AS (
+    SELECT m.id, m.chat_id, m.created_at, m.deleted_at, m.withdrawn_at, octet_length(m.content) AS bytes
+      FROM messages m
+     WHERE :before_at::timestamptz IS NULL OR (m.created_at, m.id) < (:before_at::timestamptz, :before_id::uuid)
+     ORDER BY m.created_at DESC, m.id DESC
+     LIMIT :window::int
+), mine AS (
+    SELECT id, created_at, deleted_at, withdrawn_at,
+           sum(bytes) OVER (ORDER BY created_at DESC, id DESC) - bytes AS bytes_before
+      FROM seen WHERE chat_id = ANY(:chat_ids::uuid[])
+), found AS (
+    SELECT m.id, m.chat_id, m.no, m.author_id, m.role_code, m.content, m.mentions, m.reply_to, m.client_message_id,
+           m.created_at, m.edited_at, m.deleted_at, m.withdrawn_at
+      FROM mine JOIN messages m ON m.id = mine.id
+     WHERE mine.bytes_before < :most_bytes::bigint AND mine.deleted_at IS NULL AND mine.withdrawn_at IS NULL
+       AND (to_tsvector('russian', left(m.content, 20000)) @@ websearch_to_tsquery('russian', :query)
+            OR strpos(lower(m.content), lower(:query)) > 0)
+     ORDER BY m.created_at DESC, m.id DESC
+     LIMIT :count::int
+), cut AS (
+    SELECT created_at, id FROM mine
+     WHERE bytes_before < :most_bytes::bigint AND EXISTS (SELECT FROM mine WHERE bytes_before >= :most_bytes::bigint)
+     ORDER BY created_at, id LIMIT 1
+), last AS (
+    SELECT created_at, id, (SELECT count(*) FROM seen) = :window::int AS is_full FROM seen ORDER BY created_at, id LIMIT 1
+)
+SELECT coalesce(cut.created_at, last.created_at) AS edge_at, coalesce(cut.id, last.id) AS edge_id,
+       last.is_full OR cut.id IS NOT NULL AS has_more, found.*
+  FROM last LEFT JOIN cut ON true LEFT JOIN found ON true
+ ORDER BY found.created_at DESC, found.id DESC;
 
 -- name: edit_message
 -- Changes a message's text, for its author only, and not once it is deleted.

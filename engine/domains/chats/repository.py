@@ -1,5 +1,6 @@
 """The tables of chats, their members and messages."""
 
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -8,9 +9,10 @@ from asyncpg import Record
 
 from engine.core.database import Transaction
 from engine.core.sql import load
-from engine.domains.chats.models import Answer, Chat, Entered, Message
+from engine.domains.chats.models import Answer, Chat, Entered, Found, LastLine, Message
 
 SQL = load(__file__)
+MOST_BYTES = 4_000_000  # that one search reads: some two million letters of Russian
 
 
 async def insert_chat(
@@ -32,7 +34,7 @@ async def insert_chat(
 async def find_chat(tx: Transaction, *, chat_id: UUID, user_id: UUID) -> Chat | None:
     """Return the chat as this member sees it, or None."""
     row = await tx.maybe(SQL.chat_of_member, chat_id=chat_id, user_id=user_id)
-    return Chat(**row) if row else None
+    return _chat(row) if row else None
 
 
 async def list_chats(
@@ -42,7 +44,7 @@ async def list_chats(
     rows = await tx.all(
         SQL.chats_of_member, user_id=user_id, before_at=before_at, before_id=before_id, count=count
     )
-    return [Chat(**row) for row in rows]
+    return [_chat(row) for row in rows]
 
 
 async def chat_ids_of(tx: Transaction, *, user_id: UUID) -> list[UUID]:
@@ -183,3 +185,63 @@ async def conversations(tx: Transaction, *, question_ids: list[UUID], depth: int
 async def search(tx: Transaction, *, chat_id: UUID, query: str, count: int) -> list[Record]:
     """Return the newest matching lines of a chat."""
     return await tx.all(SQL.search_messages, chat_id=chat_id, query=query, count=count)
+
+
+async def search_chat(
+    tx: Transaction, *, chat_id: UUID, query: str, before_no: int, count: int, window: int
+) -> Found:
+    """Return the newest matches among so many messages of a chat, and the number to look on from."""
+    rows = await tx.all(
+        SQL.search_chat,
+        chat_id=chat_id,
+        query=query,
+        before_no=before_no,
+        count=count,
+        window=window,
+        most_bytes=MOST_BYTES,
+    )
+    found = [_message(row) for row in rows if row["id"] is not None]
+    edge = found[-1].no if len(found) == count else rows[0]["edge_no"]
+    return Found(found, edge if edge is not None and edge > 1 else None)
+
+
+async def search_chats(
+    tx: Transaction,
+    *,
+    chat_ids: list[UUID],
+    query: str,
+    before: tuple[datetime, UUID] | None,
+    count: int,
+    window: int,
+) -> Found:
+    """Return the newest matches in some chats among so many messages, and the moment to look on from."""
+    before_at, before_id = before or (None, None)
+    rows = await tx.all(
+        SQL.search_chats,
+        chat_ids=chat_ids,
+        query=query,
+        before_at=before_at,
+        before_id=before_id,
+        count=count,
+        window=window,
+        most_bytes=MOST_BYTES,
+    )
+    found = [_message(row) for row in rows if row["id"] is not None]
+    if len(found) == count:
+        return Found(found, (found[-1].created_at, found[-1].id))
+    if not rows or not rows[0]["has_more"]:
+        return Found(found, None)
+    return Found(found, (rows[0]["edge_at"], rows[0]["edge_id"]))
+
+
+def _chat(row: Record) -> Chat:
+    last = row["last_message"]
+    return Chat(**{**row, "last_message": LastLine(**_last(last)) if last else None})
+
+
+def _last(told: dict[str, Any]) -> dict[str, Any]:
+    return {**told, "author_id": UUID(told["author_id"]) if told["author_id"] else None}
+
+
+def _message(row: Record) -> Message:
+    return Message(**{field.name: row[field.name] for field in fields(Message)})

@@ -30,6 +30,7 @@ from engine.domains.chats.models import (
     ChatDeleted,
     ChatKind,
     Conversation,
+    Found,
     Line,
     Mention,
     Message,
@@ -44,6 +45,9 @@ MAX_ROLES = 10
 MAX_USERS_NAMED = 50
 MAX_MEMBERS = 500
 CHAT_CHANGED = "chat.updated"
+# A search reads this much at once, and looks on a few times; then whoever searches is asked.
+_WINDOW = 5_000
+_MOST_WINDOWS = 4
 
 
 async def create_chat(
@@ -116,8 +120,9 @@ async def change_chat(
 
 async def delete_chat(tx: Transaction, actor: Actor, *, chat_id: UUID) -> None:
     """Let a chat disappear for everybody in it."""
-    await _owned_chat(tx, actor, chat_id)
-    tx.announce(chat_id, "chat.deleted", {"chat_id": chat_id})
+    chat = await _owned_chat(tx, actor, chat_id)
+    # On their own channels: who was away then finds it there, although the chat is no longer theirs.
+    _tell_members(tx, chat.members, chat_id, "chat.deleted")
     await repository.delete_chat(tx, chat_id=chat_id)
     await tx.emit(ChatDeleted(chat_id))
     await audit.record(tx, actor_id=actor.user_id, action="chat.deleted", subject_id=chat_id)
@@ -208,12 +213,60 @@ async def post_message(
 
 
 async def history(
-    tx: Transaction, actor: Actor, *, chat_id: UUID, before_no: int | None, limit: int
+    tx: Transaction,
+    actor: Actor,
+    *,
+    chat_id: UUID,
+    before_no: int | None,
+    after_no: int | None = None,
+    limit: int,
 ) -> list[Message]:
-    """Return a page of a chat's messages, newest first."""
+    """Return a page of a chat's messages, newest first: the last before a number, or those next after one."""
     chat = await get_chat(tx, actor, chat_id=chat_id)
     before = chat.last_message_no + 1 if before_no is None else before_no
-    return await repository.messages_before(tx, chat_id=chat_id, before_no=before, count=limit)
+    if after_no is not None:
+        before = after_no + limit + 1  # A chat's numbers have no gaps.
+    page = await repository.messages_before(tx, chat_id=chat_id, before_no=before, count=limit)
+    return [message for message in page if after_no is None or message.no > after_no]
+
+
+async def search(
+    tx: Transaction,
+    actor: Actor,
+    *,
+    query: str,
+    chat_id: UUID | None = None,
+    before: tuple[datetime, UUID] | int | None = None,
+    limit: int,
+) -> Found:
+    """Look for words in a chat of the actor's, or in all of them; newest first, a few windows back at most.
+
+    `before` is where another search said to look on from: a number in one chat, a moment in all.
+    """
+    found: list[Message] = []
+    chat_ids: list[UUID] = []
+    if chat_id is None:
+        chat_ids = await chat_ids_of(tx, actor)
+    else:
+        chat = await get_chat(tx, actor, chat_id=chat_id)
+        before = chat.last_message_no + 1 if before is None else before
+    for _ in range(_MOST_WINDOWS):
+        wanted = limit - len(found)
+        if chat_id is None:
+            assert not isinstance(before, int)
+            part = await repository.search_chats(
+                tx, chat_ids=chat_ids, query=query, before=before, count=wanted, window=_WINDOW
+            )
+        else:
+            assert isinstance(before, int)
+            part = await repository.search_chat(
+                tx, chat_id=chat_id, query=query, before_no=before, count=wanted, window=_WINDOW
+            )
+        found += part.messages
+        before = part.look_on_from
+        if before is None or len(found) >= limit:
+            break
+    return Found(found, before)
 
 
 async def get_message(tx: Transaction, actor: Actor, *, message_id: UUID) -> Message:

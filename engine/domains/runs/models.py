@@ -35,6 +35,16 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class RunNow:
+    """A run that waits or works, as an administrator sees it."""
+
+    run: Run
+    worker: str | None
+    attempts: int
+    is_stopping: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """How many runs wait already, where more are asked for."""
 
@@ -224,3 +234,5 @@ class Answered:
 
     message: Message
     approvers: list[str] | None
+    run_id: UUID
+    asker_id: UUID

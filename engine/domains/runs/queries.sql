@@ -35,6 +35,45 @@ SELECT id, chat_id, message_id, answer_id, role_code, asker_id, status, fence, r
        error_code, error_detail, queued_at, started_at, finished_at
   FROM runs WHERE chat_id = ANY(:chat_ids::uuid[]) AND status = 'running';
 
+-- name: runs_of_answers
+-- The runs that became some messages; found by the questions, which have an index.
+SELECT id, answer_id, asker_id FROM runs
+ WHERE message_id = ANY(:question_ids::uuid[]) AND answer_id = ANY(:answer_ids::uuid[]);
+
+-- name: unanswered_runs
+-- The runs of some chats that have no answer yet, newest first: those that wait or work, and those that ended
+-- without one.
+(SELECT id, chat_id, message_id, answer_id, role_code, asker_id, status, fence, role_version, model, limit_hit,
+        error_code, error_detail, queued_at, started_at, finished_at
+   FROM runs WHERE chat_id = ANY(:chat_ids::uuid[]) AND status IN ('queued', 'running')
+  ORDER BY queued_at DESC, id LIMIT :count::int)
+UNION ALL
+(SELECT id, chat_id, message_id, answer_id, role_code, asker_id, status, fence, role_version, model, limit_hit,
+        error_code, error_detail, queued_at, started_at, finished_at
+   FROM runs WHERE chat_id = ANY(:chat_ids::uuid[]) AND status IN ('failed', 'cancelled') AND :with_ended::boolean
+  ORDER BY finished_at DESC LIMIT :count::int);
+
+-- name: runs_now
+-- What waits and works in the organization, in the order in which it was asked.
+SELECT id, chat_id, message_id, answer_id, role_code, asker_id, status, fence, role_version, model, limit_hit,
+       error_code, error_detail, queued_at, started_at, finished_at, worker, attempts,
+       cancel_requested_at IS NOT NULL AS is_stopping
+  FROM runs WHERE status IN ('queued', 'running')
+ ORDER BY status DESC, queued_at, id
+ LIMIT :count::int;
+
+-- name: tool_uses
+-- What tools the last attempt of a run has used, in their order.
+SELECT place, step, call_id, tool, arguments, outcome, result, seconds
+  FROM tool_calls
+ WHERE run_id = :run_id AND fence = (SELECT max(fence) FROM tool_calls WHERE run_id = :run_id)
+ ORDER BY place
+ LIMIT 500;
+
+-- name: role_versions
+-- Since when some contents of roles are known.
+SELECT version, first_seen_at FROM role_versions WHERE version = ANY(:versions::text[]);
+
 -- name: claim_runs
 -- Takes runs that wait, or whose worker has gone silent, and raises their fence: from here on only this
 -- worker can finish them. A role answers in a chat in the order in which it was asked, so only the first of

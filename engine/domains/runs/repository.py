@@ -1,12 +1,25 @@
 """The tables of runs, their events and tool calls."""
 
 from collections.abc import Iterable
+from dataclasses import fields
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from engine.core.database import Transaction
 from engine.core.sql import load
-from engine.domains.runs.models import Claim, Load, Marked, Outcome, Run, RunEvent, Share, ToolUse, Waiting
+from engine.domains.runs.models import (
+    Claim,
+    Load,
+    Marked,
+    Outcome,
+    Run,
+    RunEvent,
+    RunNow,
+    Share,
+    ToolUse,
+    Waiting,
+)
 
 SQL = load(__file__)
 
@@ -46,6 +59,47 @@ async def find_run(tx: Transaction, *, run_id: UUID) -> Run | None:
 async def active_runs(tx: Transaction, *, chat_ids: list[UUID]) -> list[Run]:
     """Return the runs of some chats that have begun and not ended."""
     return [Run(**row) for row in await tx.all(SQL.active_runs, chat_ids=chat_ids)]
+
+
+async def runs_of_answers(
+    tx: Transaction, *, question_ids: list[UUID], answer_ids: list[UUID]
+) -> dict[UUID, UUID]:
+    """Return the runs' ids by the messages that they became."""
+    rows = await tx.all(SQL.runs_of_answers, question_ids=question_ids, answer_ids=answer_ids)
+    return {row["answer_id"]: row["id"] for row in rows}
+
+
+async def unanswered_runs(
+    tx: Transaction, *, chat_ids: list[UUID], with_ended: bool, count: int
+) -> list[Run]:
+    """Return runs of some chats that have no answer, of each kind so many."""
+    rows = await tx.all(SQL.unanswered_runs, chat_ids=chat_ids, with_ended=with_ended, count=count)
+    return [Run(**row) for row in rows]
+
+
+async def runs_now(tx: Transaction, *, count: int) -> list[RunNow]:
+    """Return what works and waits in the organization."""
+    names = {field.name for field in fields(Run)}
+    return [
+        RunNow(
+            Run(**{name: value for name, value in row.items() if name in names}),
+            row["worker"],
+            row["attempts"],
+            row["is_stopping"],
+        )
+        for row in await tx.all(SQL.runs_now, count=count)
+    ]
+
+
+async def tool_uses(tx: Transaction, *, run_id: UUID) -> list[ToolUse]:
+    """Return what tools a run's last attempt has used."""
+    return [ToolUse(**row) for row in await tx.all(SQL.tool_uses, run_id=run_id)]
+
+
+async def role_versions(tx: Transaction, *, versions: list[str]) -> dict[str, datetime]:
+    """Return since when some versions are known."""
+    rows = await tx.all(SQL.role_versions, versions=versions)
+    return {row["version"]: row["first_seen_at"] for row in rows}
 
 
 async def claim_runs(

@@ -1,11 +1,12 @@
 """The life of a run: queued with its message, claimed, heard of, finished once; or cancelled, or retried."""
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from engine.core.database import Transaction
-from engine.domains import chats, usage
+from engine.domains import chats, usage, users
 from engine.domains.runs import repository
 from engine.domains.runs.errors import NotYourRun, RunHasEnded, RunNotFound, RunNotRetryable, TooManyRuns
 from engine.domains.runs.models import (
@@ -21,6 +22,7 @@ from engine.domains.runs.models import (
     RunEnd,
     RunEvent,
     RunHeard,
+    RunNow,
     RunsEnded,
     RunsQueued,
     Share,
@@ -33,6 +35,7 @@ from engine.domains.users import Actor
 MOST_WAITING_OF_A_ROLE = 20  # in one chat
 MOST_WAITING_OF_AN_ASKER = 200
 MOST_WAITING = 1000  # in one organization
+MOST_LISTED = 200
 EVERY_ROLE = Share()
 
 
@@ -85,6 +88,49 @@ async def get_run(tx: Transaction, actor: Actor, *, run_id: UUID) -> Run:
     except chats.ChatNotFound as outsider:
         raise RunNotFound(run_id) from outsider
     return run
+
+
+async def runs_of_answers(tx: Transaction, messages: list[chats.Message]) -> dict[UUID, UUID]:
+    """Return the ids of the runs that became some messages, by message; the reader is in their chats."""
+    answers = [(message.id, message.reply_to) for message in messages if message.reply_to is not None]
+    if not answers:
+        return {}
+    return await repository.runs_of_answers(
+        tx, question_ids=[question for _, question in answers], answer_ids=[answer for answer, _ in answers]
+    )
+
+
+async def unanswered_runs(tx: Transaction, actor: Actor, *, chat_id: UUID | None) -> list[Run]:
+    """Return what waits and works in the actor's chats; of one chat also what ended without an answer."""
+    if chat_id is not None:
+        await chats.get_chat(tx, actor, chat_id=chat_id)
+    chat_ids = await chats.chat_ids_of(tx, actor) if chat_id is None else [chat_id]
+    return await repository.unanswered_runs(
+        tx, chat_ids=chat_ids, with_ended=chat_id is not None, count=MOST_LISTED
+    )
+
+
+async def runs_now(tx: Transaction, actor: Actor) -> list[RunNow]:
+    """Return what works and waits in the whole organization; for administrators."""
+    users.require_admin(actor)
+    return await repository.runs_now(tx, count=MOST_LISTED)
+
+
+async def tool_uses(tx: Transaction, *, run_id: UUID) -> list[ToolUse]:
+    """Return what tools a run has used; whoever asks has checked that the reader may read its answer."""
+    return await repository.tool_uses(tx, run_id=run_id)
+
+
+async def versions_known_since(
+    tx: Transaction, definitions: dict[str, tuple[str, dict[str, Any]]]
+) -> dict[str, datetime]:
+    """Return since when each version of a role is known; what is new is kept, with its code and content."""
+    known = await repository.role_versions(tx, versions=list(definitions))
+    new = definitions.keys() - known.keys()
+    for version in sorted(new):
+        code, definition = definitions[version]
+        await repository.keep_role_version(tx, version=version, role_code=code, definition=definition)
+    return {**known, **await repository.role_versions(tx, versions=sorted(new))} if new else known
 
 
 async def active_runs(tx: Transaction, chat_ids: list[UUID]) -> list[Run]:
@@ -218,9 +264,12 @@ async def finish(tx: Transaction, outcomes: list[Outcome]) -> set[UUID]:
     if completed:
         await tx.emit(AnswersPosted(completed))
     approvers = {outcome.claim.answer_id: outcome.approvers for outcome in completed}
+    claims = {outcome.claim.answer_id: outcome.claim for outcome in completed}
     for message in posted:
         data = {"message_id": message.id, "chat_id": message.chat_id}
-        tx.announce(message.chat_id, "message.created", data, live=Answered(message, approvers[message.id]))
+        claim = claims[message.id]
+        live = Answered(message, approvers[message.id], claim.id, claim.asker_id)
+        tx.announce(message.chat_id, "message.created", data, live=live)
     await usage.record_calls(tx, [call for outcome in done for call in outcome.calls])
     await repository.insert_events(tx, [(outcome.claim.id, outcome.unwritten) for outcome in done])
     if kept := [outcome.claim.id for outcome in done if outcome.has_checkpoints]:
