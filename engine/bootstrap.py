@@ -21,11 +21,13 @@ from engine.core.feed import Feed
 from engine.core.logging import log
 from engine.core.migrations import migrate, read_migrations, still_to_take
 from engine.core.relay import Relay
-from engine.core.secret import load_secret
+from engine.core.secret import Seal, load_secret
 from engine.core.settings import Settings
-from engine.domains import approvals, chats, runs, sessions
+from engine.domains import approvals, chats, notifications, runs, sessions
+from engine.domains.notifications import ChannelKind, Courier, Office
 from engine.domains.organizations import Registration
 from engine.domains.users import Passwords
+from engine.postman import Postman
 from engine.roles import Catalogue, RolesChanged, load_roles
 from engine.roles import let_travel as let_roles_travel
 from engine.worker import WorkerHost, WorkersElsewhere
@@ -70,6 +72,7 @@ class Engine:
         database: Database,
         roles: Catalogue,
         secret: bytes,
+        office: Office,
         thinks: WorkerHost | WorkersElsewhere,
     ) -> None:
         token_seconds = settings.access_token_minutes * 60
@@ -78,6 +81,7 @@ class Engine:
         self._migrations = read_migrations(MIGRATIONS)
         self.database = database
         self.roles = roles
+        self.office = office
         self.thinks = thinks
         self.registration = Registration(database, settings.registration)
         self.guard = sessions.SessionGuard(database, lifetime_seconds=token_seconds)
@@ -130,11 +134,15 @@ async def open_engine(settings: Settings, *, tiny: bool = False, works: bool = T
         thinks: WorkerHost | WorkersElsewhere = WorkersElsewhere(database, monotonic)
         if settings.runtime == "inline":
             thinks = WorkerHost(settings, database, roles, application_url=urls.application, tiny=tiny)
-        engine = Engine(settings, urls, database, roles, secret, thinks)
+        office = _office(settings, secret)
+        engine = Engine(settings, urls, database, roles, secret, office, thinks)
         if works:
             await engine.guard.start()
             parts.push_async_callback(engine.guard.stop)
-            tasks = [asyncio.create_task(engine.keep_house())]
+            tasks = [
+                asyncio.create_task(engine.keep_house()),
+                asyncio.create_task(Postman(database, office, _couriers(settings, office)).run()),
+            ]
             if isinstance(thinks, WorkerHost):
                 tasks.append(asyncio.create_task(thinks.run()))
             parts.push_async_callback(_end, tasks)
@@ -244,8 +252,27 @@ def make_bus() -> Bus:
     bus.on(chats.MessagePosted, runs.queue_for_message)
     bus.on(chats.ChatDeleted, runs.cancel_of_chat)
     bus.on(runs.AnswersPosted, approvals.open_drafts)
+    notifications.listen(bus)
     sessions.listen(bus)
     return bus
+
+
+def _office(settings: Settings, secret: bytes) -> Office:
+    """Return what this installation can reach people by."""
+    kinds: set[ChannelKind] = {"in_app"}
+    if settings.smtp_url is not None:
+        kinds.add("email")
+    return Office(Seal(secret), frozenset(kinds), settings.public_url, settings.web_base)
+
+
+def _couriers(settings: Settings, office: Office) -> list[Courier[Any]]:
+    """Return who carries notes, one for each kind of channel that is set up."""
+    couriers: list[Courier[Any]] = []
+    if settings.smtp_url is not None:
+        from engine.adapters.mail import MailCourier, writer_and_mailbox
+
+        couriers.append(MailCourier(*writer_and_mailbox(settings, office)))
+    return couriers
 
 
 def _known_roles(database: Database) -> Catalogue:
@@ -269,6 +296,7 @@ def _open_relay(url: str, database: Database) -> asyncio.Task[None]:
     relay = Relay(url, database.feed)
     runs.let_travel(relay)
     let_roles_travel(relay)
+    notifications.let_travel(relay)
     return asyncio.create_task(relay.run())
 
 

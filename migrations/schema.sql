@@ -124,6 +124,57 @@ CREATE TABLE public.checkpoints (
 
 ALTER TABLE ONLY public.checkpoints FORCE ROW LEVEL SECURITY;
 
+CREATE TABLE public.deliveries (
+    org_id uuid DEFAULT public.current_org() NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    channel_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    kind text NOT NULL,
+    purpose text NOT NULL,
+    sealed bytea,
+    status text DEFAULT 'queued'::text NOT NULL,
+    fence bigint DEFAULT 0 NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    unknowns integer DEFAULT 0 NOT NULL,
+    parts_sent integer DEFAULT 0 NOT NULL,
+    provider_id text,
+    lease_until timestamp with time zone,
+    started_at timestamp with time zone,
+    due_at timestamp with time zone DEFAULT now() NOT NULL,
+    failure text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    finished_at timestamp with time zone,
+    CONSTRAINT deliveries_kind_check CHECK ((kind = ANY (ARRAY['email'::text, 'telegram'::text, 'webhook'::text]))),
+    CONSTRAINT deliveries_purpose_check CHECK ((purpose = ANY (ARRAY['note'::text, 'digest'::text, 'code'::text, 'test'::text]))),
+    CONSTRAINT deliveries_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'sending'::text, 'sent'::text, 'dead'::text, 'dropped'::text])))
+)
+WITH (fillfactor='70');
+
+ALTER TABLE ONLY public.deliveries FORCE ROW LEVEL SECURITY;
+
+CREATE TABLE public.delivery_attempts (
+    org_id uuid DEFAULT public.current_org() NOT NULL,
+    delivery_id uuid NOT NULL,
+    fence bigint NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone DEFAULT now() NOT NULL,
+    outcome text NOT NULL,
+    detail text,
+    CONSTRAINT delivery_attempts_detail_check CHECK ((length(detail) <= 500)),
+    CONSTRAINT delivery_attempts_outcome_check CHECK ((outcome = ANY (ARRAY['sent'::text, 'delayed'::text, 'refused'::text, 'unknown'::text, 'dropped'::text])))
+);
+
+ALTER TABLE ONLY public.delivery_attempts FORCE ROW LEVEL SECURITY;
+
+CREATE TABLE public.delivery_items (
+    org_id uuid DEFAULT public.current_org() NOT NULL,
+    delivery_id uuid NOT NULL,
+    notification_id uuid NOT NULL,
+    channel_id uuid NOT NULL
+);
+
+ALTER TABLE ONLY public.delivery_items FORCE ROW LEVEL SECURITY;
+
 CREATE TABLE public.drafts (
     org_id uuid DEFAULT public.current_org() NOT NULL,
     message_id uuid NOT NULL,
@@ -164,6 +215,12 @@ CREATE TABLE public.events (
 );
 
 ALTER TABLE ONLY public.events FORCE ROW LEVEL SECURITY;
+
+CREATE TABLE public.leases (
+    name text NOT NULL,
+    holder text NOT NULL,
+    until timestamp with time zone NOT NULL
+);
 
 CREATE TABLE public.messages (
     org_id uuid DEFAULT public.current_org() NOT NULL,
@@ -206,6 +263,60 @@ CREATE TABLE public.model_calls (
 );
 
 ALTER TABLE ONLY public.model_calls FORCE ROW LEVEL SECURITY;
+
+CREATE TABLE public.notification_channels (
+    org_id uuid DEFAULT public.current_org() NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    user_id uuid NOT NULL,
+    kind text NOT NULL,
+    is_own boolean DEFAULT false NOT NULL,
+    address text,
+    sealed_key bytea,
+    priority integer NOT NULL,
+    patience_seconds integer NOT NULL,
+    quiet_from time without time zone,
+    quiet_until time without time zone,
+    timezone text NOT NULL,
+    carries text[] NOT NULL,
+    verified_at timestamp with time zone,
+    broken_at timestamp with time zone,
+    broken_code text,
+    code_hash bytea,
+    code_expires_at timestamp with time zone,
+    code_tries integer DEFAULT 0 NOT NULL,
+    free_at timestamp with time zone DEFAULT now() NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    deleted_at timestamp with time zone,
+    CONSTRAINT notification_channels_address_check CHECK (((length(address) >= 1) AND (length(address) <= 2000))),
+    CONSTRAINT notification_channels_check CHECK (((quiet_from IS NULL) = (quiet_until IS NULL))),
+    CONSTRAINT notification_channels_kind_check CHECK ((kind = ANY (ARRAY['in_app'::text, 'email'::text, 'telegram'::text, 'webhook'::text]))),
+    CONSTRAINT notification_channels_patience_seconds_check CHECK (((patience_seconds >= 0) AND (patience_seconds <= 86400))),
+    CONSTRAINT notification_channels_priority_check CHECK (((priority >= 0) AND (priority <= 100)))
+);
+
+ALTER TABLE ONLY public.notification_channels FORCE ROW LEVEL SECURITY;
+
+CREATE TABLE public.notifications (
+    org_id uuid DEFAULT public.current_org() NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    user_id uuid NOT NULL,
+    kind text NOT NULL,
+    key text NOT NULL,
+    chat_id uuid,
+    message_id uuid,
+    message_no bigint,
+    subject_id uuid,
+    facts jsonb DEFAULT '{}'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    read_at timestamp with time zone,
+    told integer,
+    next_at timestamp with time zone DEFAULT now(),
+    CONSTRAINT notifications_key_check CHECK ((length(key) <= 200)),
+    CONSTRAINT notifications_kind_check CHECK ((kind = ANY (ARRAY['mention'::text, 'draft'::text, 'run_failed'::text, 'event'::text, 'firing_failed'::text])))
+)
+WITH (fillfactor='80');
+
+ALTER TABLE ONLY public.notifications FORCE ROW LEVEL SECURITY;
 
 CREATE TABLE public.organizations (
     id uuid DEFAULT public.current_org() NOT NULL,
@@ -293,6 +404,25 @@ CREATE TABLE public.sessions (
 
 ALTER TABLE ONLY public.sessions FORCE ROW LEVEL SECURITY;
 
+CREATE TABLE public.telegram_questions (
+    org_id uuid DEFAULT public.current_org() NOT NULL,
+    channel_id uuid NOT NULL,
+    message_no bigint NOT NULL,
+    draft_id uuid NOT NULL,
+    asked_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY public.telegram_questions FORCE ROW LEVEL SECURITY;
+
+CREATE TABLE public.telegram_updates (
+    bot_id bigint NOT NULL,
+    update_id bigint NOT NULL,
+    content jsonb,
+    received_at timestamp with time zone DEFAULT now() NOT NULL,
+    tries integer DEFAULT 0 NOT NULL,
+    done_at timestamp with time zone
+);
+
 CREATE TABLE public.tool_calls (
     org_id uuid DEFAULT public.current_org() NOT NULL,
     run_id uuid NOT NULL,
@@ -363,6 +493,18 @@ ALTER TABLE ONLY public.checkpoints
 ALTER TABLE ONLY public.checkpoints
     ADD CONSTRAINT checkpoints_thread_id_checkpoint_ns_checkpoint_id_key UNIQUE (thread_id, checkpoint_ns, checkpoint_id);
 
+ALTER TABLE ONLY public.deliveries
+    ADD CONSTRAINT deliveries_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.delivery_attempts
+    ADD CONSTRAINT delivery_attempts_pkey PRIMARY KEY (org_id, delivery_id, fence);
+
+ALTER TABLE ONLY public.delivery_items
+    ADD CONSTRAINT delivery_items_org_id_notification_id_channel_id_key UNIQUE (org_id, notification_id, channel_id);
+
+ALTER TABLE ONLY public.delivery_items
+    ADD CONSTRAINT delivery_items_pkey PRIMARY KEY (org_id, delivery_id, notification_id);
+
 ALTER TABLE ONLY public.drafts
     ADD CONSTRAINT drafts_pkey PRIMARY KEY (org_id, message_id);
 
@@ -372,11 +514,23 @@ ALTER TABLE ONLY public.event_counters
 ALTER TABLE ONLY public.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (org_id, no);
 
+ALTER TABLE ONLY public.leases
+    ADD CONSTRAINT leases_pkey PRIMARY KEY (name);
+
 ALTER TABLE ONLY public.messages
     ADD CONSTRAINT messages_pkey PRIMARY KEY (org_id, id);
 
 ALTER TABLE ONLY public.model_calls
     ADD CONSTRAINT model_calls_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.notification_channels
+    ADD CONSTRAINT notification_channels_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.notifications
+    ADD CONSTRAINT notifications_org_id_user_id_key_key UNIQUE (org_id, user_id, key);
+
+ALTER TABLE ONLY public.notifications
+    ADD CONSTRAINT notifications_pkey PRIMARY KEY (org_id, id);
 
 ALTER TABLE ONLY public.organizations
     ADD CONSTRAINT organizations_pkey PRIMARY KEY (id);
@@ -408,6 +562,12 @@ ALTER TABLE ONLY public.schema_migrations
 ALTER TABLE ONLY public.sessions
     ADD CONSTRAINT sessions_pkey PRIMARY KEY (org_id, id);
 
+ALTER TABLE ONLY public.telegram_questions
+    ADD CONSTRAINT telegram_questions_pkey PRIMARY KEY (org_id, channel_id, message_no);
+
+ALTER TABLE ONLY public.telegram_updates
+    ADD CONSTRAINT telegram_updates_pkey PRIMARY KEY (bot_id, update_id);
+
 ALTER TABLE ONLY public.tool_calls
     ADD CONSTRAINT tool_calls_pkey PRIMARY KEY (org_id, run_id, fence, place);
 
@@ -415,6 +575,18 @@ ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_pkey PRIMARY KEY (org_id, id);
 
 CREATE INDEX chat_members_of_user ON public.chat_members USING btree (org_id, user_id);
+
+CREATE INDEX deliveries_dead ON public.deliveries USING btree (org_id, finished_at DESC) WHERE (status = 'dead'::text);
+
+CREATE UNIQUE INDEX deliveries_digest ON public.deliveries USING btree (org_id, channel_id) WHERE ((status = 'queued'::text) AND (purpose = 'digest'::text));
+
+CREATE INDEX deliveries_due ON public.deliveries USING btree (kind, due_at) WHERE (status = 'queued'::text);
+
+CREATE INDEX deliveries_leased ON public.deliveries USING btree (lease_until) WHERE (status = 'sending'::text);
+
+CREATE INDEX deliveries_of_channel ON public.deliveries USING btree (org_id, channel_id, created_at DESC);
+
+CREATE INDEX delivery_attempts_at ON public.delivery_attempts USING btree (org_id, ended_at DESC, delivery_id DESC, fence DESC);
 
 CREATE INDEX drafts_pending ON public.drafts USING btree (org_id, opened_at DESC) WHERE (status = 'draft'::text);
 
@@ -427,6 +599,24 @@ CREATE UNIQUE INDEX messages_client_id ON public.messages USING btree (org_id, c
 CREATE UNIQUE INDEX messages_no ON public.messages USING btree (org_id, chat_id, no);
 
 CREATE INDEX model_calls_of_run ON public.model_calls USING btree (org_id, run_id);
+
+CREATE UNIQUE INDEX notification_channels_address ON public.notification_channels USING btree (org_id, user_id, kind, lower(address)) WHERE (address IS NOT NULL);
+
+CREATE UNIQUE INDEX notification_channels_code ON public.notification_channels USING btree (code_hash) WHERE (code_hash IS NOT NULL);
+
+CREATE UNIQUE INDEX notification_channels_in_app ON public.notification_channels USING btree (org_id, user_id) WHERE (kind = 'in_app'::text);
+
+CREATE UNIQUE INDEX notification_channels_own ON public.notification_channels USING btree (org_id, user_id) WHERE is_own;
+
+CREATE UNIQUE INDEX notification_channels_telegram ON public.notification_channels USING btree (address) WHERE (kind = 'telegram'::text);
+
+CREATE INDEX notifications_due ON public.notifications USING btree (next_at) WHERE (next_at IS NOT NULL);
+
+CREATE INDEX notifications_of_message ON public.notifications USING btree (org_id, message_id) WHERE (read_at IS NULL);
+
+CREATE INDEX notifications_of_user ON public.notifications USING btree (org_id, user_id, created_at DESC, id DESC);
+
+CREATE INDEX notifications_unread ON public.notifications USING btree (org_id, user_id, created_at DESC, id DESC) WHERE (read_at IS NULL);
 
 CREATE UNIQUE INDEX refresh_tokens_hash ON public.refresh_tokens USING btree (token_hash);
 
@@ -445,6 +635,10 @@ CREATE INDEX runs_waiting ON public.runs USING btree (org_id, asker_id, chat_id,
 CREATE INDEX sessions_ended ON public.sessions USING btree (ended_at) WHERE (ended_at IS NOT NULL);
 
 CREATE INDEX sessions_of_user ON public.sessions USING btree (org_id, user_id) WHERE (ended_at IS NULL);
+
+CREATE INDEX telegram_updates_done ON public.telegram_updates USING btree (done_at) WHERE (done_at IS NOT NULL);
+
+CREATE INDEX telegram_updates_waiting ON public.telegram_updates USING btree (bot_id, update_id) WHERE (done_at IS NULL);
 
 CREATE UNIQUE INDEX users_email ON public.users USING btree (org_id, lower(email));
 
@@ -489,6 +683,33 @@ ALTER TABLE ONLY public.checkpoints
 
 ALTER TABLE ONLY public.checkpoints
     ADD CONSTRAINT checkpoints_org_id_run_id_fkey FOREIGN KEY (org_id, run_id) REFERENCES public.runs(org_id, id);
+
+ALTER TABLE ONLY public.deliveries
+    ADD CONSTRAINT deliveries_org_id_channel_id_fkey FOREIGN KEY (org_id, channel_id) REFERENCES public.notification_channels(org_id, id);
+
+ALTER TABLE ONLY public.deliveries
+    ADD CONSTRAINT deliveries_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.organizations(id);
+
+ALTER TABLE ONLY public.deliveries
+    ADD CONSTRAINT deliveries_org_id_user_id_fkey FOREIGN KEY (org_id, user_id) REFERENCES public.users(org_id, id);
+
+ALTER TABLE ONLY public.delivery_attempts
+    ADD CONSTRAINT delivery_attempts_org_id_delivery_id_fkey FOREIGN KEY (org_id, delivery_id) REFERENCES public.deliveries(org_id, id);
+
+ALTER TABLE ONLY public.delivery_attempts
+    ADD CONSTRAINT delivery_attempts_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.organizations(id);
+
+ALTER TABLE ONLY public.delivery_items
+    ADD CONSTRAINT delivery_items_org_id_channel_id_fkey FOREIGN KEY (org_id, channel_id) REFERENCES public.notification_channels(org_id, id);
+
+ALTER TABLE ONLY public.delivery_items
+    ADD CONSTRAINT delivery_items_org_id_delivery_id_fkey FOREIGN KEY (org_id, delivery_id) REFERENCES public.deliveries(org_id, id);
+
+ALTER TABLE ONLY public.delivery_items
+    ADD CONSTRAINT delivery_items_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.organizations(id);
+
+ALTER TABLE ONLY public.delivery_items
+    ADD CONSTRAINT delivery_items_org_id_notification_id_fkey FOREIGN KEY (org_id, notification_id) REFERENCES public.notifications(org_id, id);
 
 ALTER TABLE ONLY public.drafts
     ADD CONSTRAINT drafts_org_id_asker_id_fkey FOREIGN KEY (org_id, asker_id) REFERENCES public.users(org_id, id);
@@ -535,6 +756,24 @@ ALTER TABLE ONLY public.model_calls
 ALTER TABLE ONLY public.model_calls
     ADD CONSTRAINT model_calls_org_id_user_id_fkey FOREIGN KEY (org_id, user_id) REFERENCES public.users(org_id, id);
 
+ALTER TABLE ONLY public.notification_channels
+    ADD CONSTRAINT notification_channels_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.organizations(id);
+
+ALTER TABLE ONLY public.notification_channels
+    ADD CONSTRAINT notification_channels_org_id_user_id_fkey FOREIGN KEY (org_id, user_id) REFERENCES public.users(org_id, id);
+
+ALTER TABLE ONLY public.notifications
+    ADD CONSTRAINT notifications_org_id_chat_id_fkey FOREIGN KEY (org_id, chat_id) REFERENCES public.chats(org_id, id);
+
+ALTER TABLE ONLY public.notifications
+    ADD CONSTRAINT notifications_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.organizations(id);
+
+ALTER TABLE ONLY public.notifications
+    ADD CONSTRAINT notifications_org_id_message_id_fkey FOREIGN KEY (org_id, message_id) REFERENCES public.messages(org_id, id);
+
+ALTER TABLE ONLY public.notifications
+    ADD CONSTRAINT notifications_org_id_user_id_fkey FOREIGN KEY (org_id, user_id) REFERENCES public.users(org_id, id);
+
 ALTER TABLE ONLY public.refresh_tokens
     ADD CONSTRAINT refresh_tokens_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.organizations(id);
 
@@ -571,6 +810,15 @@ ALTER TABLE ONLY public.sessions
 ALTER TABLE ONLY public.sessions
     ADD CONSTRAINT sessions_org_id_user_id_fkey FOREIGN KEY (org_id, user_id) REFERENCES public.users(org_id, id);
 
+ALTER TABLE ONLY public.telegram_questions
+    ADD CONSTRAINT telegram_questions_org_id_channel_id_fkey FOREIGN KEY (org_id, channel_id) REFERENCES public.notification_channels(org_id, id);
+
+ALTER TABLE ONLY public.telegram_questions
+    ADD CONSTRAINT telegram_questions_org_id_draft_id_fkey FOREIGN KEY (org_id, draft_id) REFERENCES public.drafts(org_id, message_id);
+
+ALTER TABLE ONLY public.telegram_questions
+    ADD CONSTRAINT telegram_questions_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.organizations(id);
+
 ALTER TABLE ONLY public.tool_calls
     ADD CONSTRAINT tool_calls_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.organizations(id);
 
@@ -592,6 +840,16 @@ ALTER TABLE public.checkpoint_writes ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.checkpoints ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.deliveries ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY delivery ON public.notification_channels FOR SELECT TO rugpt_across USING (true);
+
+CREATE POLICY delivery ON public.notifications FOR SELECT TO rugpt_across USING (true);
+
+ALTER TABLE public.delivery_attempts ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.delivery_items ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.drafts ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.event_counters ENABLE ROW LEVEL SECURITY;
@@ -612,6 +870,10 @@ ALTER TABLE public.messages ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.model_calls ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.notification_channels ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.notifications ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.organizations ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY own_organization ON public.audit_log USING ((org_id = public.current_org()));
@@ -626,6 +888,12 @@ CREATE POLICY own_organization ON public.checkpoint_writes USING ((org_id = publ
 
 CREATE POLICY own_organization ON public.checkpoints USING ((org_id = public.current_org()));
 
+CREATE POLICY own_organization ON public.deliveries USING ((org_id = public.current_org()));
+
+CREATE POLICY own_organization ON public.delivery_attempts USING ((org_id = public.current_org()));
+
+CREATE POLICY own_organization ON public.delivery_items USING ((org_id = public.current_org()));
+
 CREATE POLICY own_organization ON public.drafts USING ((org_id = public.current_org()));
 
 CREATE POLICY own_organization ON public.event_counters USING ((org_id = public.current_org()));
@@ -635,6 +903,10 @@ CREATE POLICY own_organization ON public.events USING ((org_id = public.current_
 CREATE POLICY own_organization ON public.messages USING ((org_id = public.current_org()));
 
 CREATE POLICY own_organization ON public.model_calls USING ((org_id = public.current_org()));
+
+CREATE POLICY own_organization ON public.notification_channels USING ((org_id = public.current_org()));
+
+CREATE POLICY own_organization ON public.notifications USING ((org_id = public.current_org()));
 
 CREATE POLICY own_organization ON public.organizations USING ((id = public.current_org()));
 
@@ -648,9 +920,13 @@ CREATE POLICY own_organization ON public.runs USING ((org_id = public.current_or
 
 CREATE POLICY own_organization ON public.sessions USING ((org_id = public.current_org()));
 
+CREATE POLICY own_organization ON public.telegram_questions USING ((org_id = public.current_org()));
+
 CREATE POLICY own_organization ON public.tool_calls USING ((org_id = public.current_org()));
 
 CREATE POLICY own_organization ON public.users USING ((org_id = public.current_org()));
+
+CREATE POLICY queue ON public.deliveries TO rugpt_across USING (true);
 
 CREATE POLICY queue ON public.runs TO rugpt_across USING (true);
 
@@ -671,6 +947,8 @@ ALTER TABLE public.sessions ENABLE ROW LEVEL SECURITY;
 CREATE POLICY sign_in ON public.organizations FOR SELECT TO rugpt_across USING (true);
 
 CREATE POLICY sign_in ON public.users FOR SELECT TO rugpt_across USING (true);
+
+ALTER TABLE public.telegram_questions ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.tool_calls ENABLE ROW LEVEL SECURITY;
 
@@ -696,6 +974,23 @@ GRANT DELETE ON TABLE public.checkpoints TO rugpt_across;
 GRANT SELECT(org_id) ON TABLE public.checkpoints TO rugpt_across;
 GRANT SELECT(run_id) ON TABLE public.checkpoints TO rugpt_across;
 GRANT SELECT(at) ON TABLE public.checkpoints TO rugpt_across;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.deliveries TO rugpt_app;
+GRANT SELECT(org_id) ON TABLE public.deliveries TO rugpt_across;
+GRANT SELECT(id) ON TABLE public.deliveries TO rugpt_across;
+GRANT SELECT(channel_id) ON TABLE public.deliveries TO rugpt_across;
+GRANT SELECT(kind) ON TABLE public.deliveries TO rugpt_across;
+GRANT SELECT(purpose) ON TABLE public.deliveries TO rugpt_across;
+GRANT SELECT(status),UPDATE(status) ON TABLE public.deliveries TO rugpt_across;
+GRANT SELECT(fence),UPDATE(fence) ON TABLE public.deliveries TO rugpt_across;
+GRANT SELECT(attempts),UPDATE(attempts) ON TABLE public.deliveries TO rugpt_across;
+GRANT SELECT(unknowns) ON TABLE public.deliveries TO rugpt_across;
+GRANT SELECT(parts_sent) ON TABLE public.deliveries TO rugpt_across;
+GRANT SELECT(lease_until),UPDATE(lease_until) ON TABLE public.deliveries TO rugpt_across;
+GRANT SELECT(started_at),UPDATE(started_at) ON TABLE public.deliveries TO rugpt_across;
+GRANT SELECT(due_at) ON TABLE public.deliveries TO rugpt_across;
+GRANT SELECT(created_at) ON TABLE public.deliveries TO rugpt_across;
+GRANT SELECT,INSERT ON TABLE public.delivery_attempts TO rugpt_app;
+GRANT SELECT,INSERT ON TABLE public.delivery_items TO rugpt_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.drafts TO rugpt_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.event_counters TO rugpt_app;
 GRANT SELECT,INSERT ON TABLE public.events TO rugpt_app;
@@ -703,8 +998,21 @@ GRANT DELETE ON TABLE public.events TO rugpt_across;
 GRANT SELECT(org_id) ON TABLE public.events TO rugpt_across;
 GRANT SELECT(no) ON TABLE public.events TO rugpt_across;
 GRANT SELECT(at) ON TABLE public.events TO rugpt_across;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.leases TO rugpt_across;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.messages TO rugpt_app;
 GRANT SELECT,INSERT ON TABLE public.model_calls TO rugpt_app;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.notification_channels TO rugpt_app;
+GRANT SELECT(org_id) ON TABLE public.notification_channels TO rugpt_across;
+GRANT SELECT(id) ON TABLE public.notification_channels TO rugpt_across;
+GRANT SELECT(user_id) ON TABLE public.notification_channels TO rugpt_across;
+GRANT SELECT(kind) ON TABLE public.notification_channels TO rugpt_across;
+GRANT SELECT(address) ON TABLE public.notification_channels TO rugpt_across;
+GRANT SELECT(code_hash) ON TABLE public.notification_channels TO rugpt_across;
+GRANT SELECT(free_at) ON TABLE public.notification_channels TO rugpt_across;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.notifications TO rugpt_app;
+GRANT SELECT(org_id) ON TABLE public.notifications TO rugpt_across;
+GRANT SELECT(id) ON TABLE public.notifications TO rugpt_across;
+GRANT SELECT(next_at) ON TABLE public.notifications TO rugpt_across;
 GRANT SELECT,INSERT ON TABLE public.organizations TO rugpt_app;
 GRANT SELECT(id) ON TABLE public.organizations TO rugpt_across;
 GRANT UPDATE(name) ON TABLE public.organizations TO rugpt_app;
@@ -744,6 +1052,8 @@ GRANT SELECT(org_id) ON TABLE public.sessions TO rugpt_across;
 GRANT SELECT(id) ON TABLE public.sessions TO rugpt_across;
 GRANT SELECT(expires_at) ON TABLE public.sessions TO rugpt_across;
 GRANT SELECT(ended_at) ON TABLE public.sessions TO rugpt_across;
+GRANT SELECT,INSERT ON TABLE public.telegram_questions TO rugpt_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.telegram_updates TO rugpt_across;
 GRANT SELECT,INSERT ON TABLE public.tool_calls TO rugpt_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.users TO rugpt_app;
 GRANT SELECT(org_id) ON TABLE public.users TO rugpt_across;

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from engine.core.database import Database
 from engine.core.events import Bus
-from engine.domains import approvals, chats, organizations, runs, sessions, users
+from engine.domains import approvals, chats, notifications, organizations, runs, sessions, users
 from engine.domains.chats import ChatKind
 from engine.domains.runs import FENCE_SHIFT, Claim, Outcome, Run, RunEvent
 from engine.domains.users import Actor, Passwords, User, UserRole
@@ -191,6 +191,7 @@ def introduce(bus: Bus) -> None:
     bus.on(chats.MessagePosted, runs.queue_for_message)
     bus.on(chats.ChatDeleted, runs.cancel_of_chat)
     bus.on(runs.AnswersPosted, approvals.open_drafts)
+    notifications.listen(bus)
 
 
 def completed(claim: Claim, text: str = "Можно.", *, approvers: list[str] | None = None) -> Outcome:

@@ -8,7 +8,19 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
-from engine.api import approvals, auth, chats, health, organizations, roles, runs, streams, users
+from engine.api import (
+    approvals,
+    auth,
+    chats,
+    health,
+    notifications,
+    organizations,
+    roles,
+    runs,
+    streams,
+    unsubscribe,
+    users,
+)
 from engine.api.caller import Engine
 from engine.api.errors import translate_errors
 from engine.api.limits import BodyLimit, RequestFrame
@@ -22,10 +34,12 @@ ROUTERS: tuple[APIRouter, ...] = (  # Tried in this order: first what is called 
     streams.router,
     runs.router,
     approvals.router,
+    notifications.router,
     auth.router,
     users.router,
     organizations.router,
     roles.router,
+    unsubscribe.router,
     health.router,
 )
 _PROBLEM: dict[str, Any] = {

@@ -13,6 +13,7 @@ from structlog.contextvars import bind_contextvars
 from engine.core.database import Database, Transaction
 from engine.core.settings import Settings
 from engine.domains import sessions
+from engine.domains.notifications import Office
 from engine.domains.organizations import Registration
 from engine.domains.users import Actor
 from engine.roles import Catalogue
@@ -43,6 +44,9 @@ class Engine(Protocol):
 
     @property
     def roles(self) -> Catalogue: ...
+
+    @property
+    def office(self) -> Office: ...
 
     def model_state(self) -> dict[str, Any]:
         """Return which model answers and whether it is ready, as `{"ready": bool, …}`."""

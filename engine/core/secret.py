@@ -5,15 +5,55 @@ import os
 import secrets
 from pathlib import Path
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import SecretStr
 
-from engine.core.errors import Invalid
+from engine.core.errors import Invalid, Unavailable
 
 _LENGTH = 32
+_NONCE_BYTES = 12
 
 
 class SecretKeyUnsafe(Invalid):
     code = "secret_key_unsafe"
+
+
+class SealBroken(Unavailable):
+    """A secret that was sealed with another key: restore the key, or set the secret anew."""
+
+    code = "seal_broken"
+
+    def __init__(self) -> None:
+        super().__init__("A stored secret cannot be read with this installation's key. Set it anew.")
+
+
+class Seal:
+    """Makes secrets unreadable at rest: AES-256-GCM under a key derived from the installation's secret."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._cipher = AESGCM(derive(secret, "seal"))
+        self._signing_key = derive(secret, "sign")
+
+    def close(self, plain: bytes, *, about: str) -> bytes:
+        """Seal a secret; `about` says whose it is, and it opens for nothing else."""
+        nonce = os.urandom(_NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, plain, about.encode())
+
+    def open(self, sealed: bytes, *, about: str) -> bytes:
+        """Return what was sealed, or raise SealBroken."""
+        try:
+            return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], about.encode())
+        except (InvalidTag, ValueError):
+            raise SealBroken from None
+
+    def sign(self, content: bytes, *, about: str) -> bytes:
+        """Return 16 bytes that nobody else can make for this content and purpose."""
+        return hmac.digest(self._signing_key, about.encode() + b"\0" + content, "sha256")[:16]
+
+    def is_signed(self, content: bytes, signature: bytes, *, about: str) -> bool:
+        """Whether `sign` made this signature, told in constant time."""
+        return hmac.compare_digest(self.sign(content, about=about), signature)
 
 
 def load_secret(configured: SecretStr | None, data_dir: Path) -> bytes:

@@ -111,6 +111,21 @@ class Settings(BaseSettings):
     workers: int = Field(1, ge=1, le=64, description="Ray actors that this engine has work done by.")
     worker_runs: int = Field(1024, ge=1, le=4096, description="Runs one worker has in hand at once.")
     lease_seconds: float = Field(10, ge=1, le=60, description="How long a silent worker keeps its runs.")
+    smtp_url: SecretStr | None = Field(
+        None,
+        description="Sends e-mail: `smtp://user:password@host:port?tls=starttls`, or `implicit`, or `none`.",
+    )
+    mail_from: str | None = Field(
+        None, min_length=3, max_length=320, description="Whom e-mail is from: `RuGPT <rugpt@example.com>`."
+    )
+    telegram_token: SecretStr | None = Field(None, description="The token of the bot that notifies people.")
+    telegram_api_url: str = Field(
+        "https://api.telegram.org", description="The Bot API, or a server of your own."
+    )
+    telegram_updates: Literal["polling", "webhook"] = Field(
+        "polling",
+        description="Whether the engine asks Telegram what was pressed, or Telegram calls RUGPT_PUBLIC_URL.",
+    )
     events_keep_hours: int = Field(48, ge=24, description="How long a stream can be resumed.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
 

@@ -8,10 +8,12 @@ import asyncpg
 import pytest
 
 from engine.core.database import ACROSS_ROLE, APPLICATION_ROLE, Database
-from engine.domains import approvals, organizations, runs
+from engine.domains import approvals, notifications, organizations, runs
 from engine.domains.approvals import Verdict
+from engine.domains.notifications import Bound
 from engine.domains.runs import RunEvent, ToolUse
 from engine.domains.usage import ModelCall
+from tests.postal import dead_letter, hurry
 from tests.unit.scripted_model import SHIPPED
 from tests.world import Firm, World, completed
 
@@ -89,7 +91,14 @@ async def fill(world: World, owner: asyncpg.Connection, name: str) -> Firm:
         await runs.record_tools(tx, claim, [ToolUse(1, 1, "c", "current_time", {}, "ok", "", 0.1)])
         await organizations.set_role(tx, firm.admin.actor, code="hr", known=["hr"], enabled=False)
     await world.finish(outcome)
+    channel_id, _ = await dead_letter(world.database, firm.admin.actor)
+    await hurry(world.database, firm.admin)
+    for _ in ("in_app", "email"):
+        async with world.database.as_organization(firm.id) as tx:
+            await notifications.plan_due(tx, kinds=frozenset({"in_app", "email"}))
     async with world.database.as_organization(firm.id) as tx:
+        bound = Bound(firm.id, channel_id, firm.admin.id)
+        await notifications.ask_edit(tx, bound, message_no=1, draft_id=claim.answer_id)
         await approvals.decide(tx, firm.admin.actor, message_id=claim.answer_id, verdict=Verdict.APPROVE)
     async with owner.transaction():
         await owner.execute("SELECT set_config('app.org_id', $1, true)", str(firm.id))
@@ -248,14 +257,14 @@ async def test_across_organizations_only_the_granted_columns_are_seen(towns: Tow
     assert not seen["users"] & {"display_name", "role", "timezone"}
 
 
-async def test_across_organizations_only_the_queue_can_be_changed(towns: Towns) -> None:
+async def test_across_organizations_only_the_queues_can_be_changed(towns: Towns) -> None:
     changeable = [
         table
         for table in [*towns.tables, "organizations", "role_versions"]
         if await towns.may(table, "UPDATE", ACROSS_ROLE)
     ]
 
-    assert changeable == ["runs"]
+    assert changeable == ["deliveries", "runs"]
     for column in ("org_id", "asker_id", "chat_id", "answer_id", "role_code", "error_detail", "finished_at"):
         assert await towns.is_refused(None, f"UPDATE runs SET {column} = NULL", role=ACROSS_ROLE), column
 

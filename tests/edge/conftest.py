@@ -14,10 +14,12 @@ from engine.api import create_app
 from engine.core.database import Database
 from engine.core.settings import Settings
 from engine.domains import sessions
+from engine.domains.notifications import Office
 from engine.domains.organizations import Registration
 from engine.roles import Catalogue, load_roles
 from engine.worker import Worker
 from tests.edge.serving import Client, Stage, served, talking_model
+from tests.postal import office
 from tests.world import ACCESS_SECONDS, Firm, World, introduce
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +35,7 @@ class Parts:
     registration: Registration
     guard: sessions.SessionGuard
     roles: Catalogue
+    office: Office
     model_is_ready: bool = True
     missing: tuple[str, ...] = ()
 
@@ -75,6 +78,7 @@ async def parts(database: Database, world: World, catalogue: Catalogue) -> Async
         registration=Registration(database, "first"),
         guard=guard,
         roles=catalogue,
+        office=office("email", "telegram"),
     )
     await guard.stop()
 

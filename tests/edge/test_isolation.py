@@ -13,6 +13,7 @@ from fastapi.routing import APIRoute
 from engine.api import create_app
 from engine.core.cursor import encode_cursor
 from tests.edge.conftest import Parts
+from tests.postal import dead_letter
 from tests.world import Firm, World, completed
 
 PREFIX = "/api/v1"
@@ -41,6 +42,11 @@ WITH_IDS: dict[str, Any] = {
     "GET /runs/{run_id}/events": None,
     "GET /users/{user_id}": None,
     "PATCH /users/{user_id}": {"display_name": "Наш"},
+    "PATCH /notifications/channels/{channel_id}": {"priority": 10},
+    "DELETE /notifications/channels/{channel_id}": None,
+    "POST /notifications/channels/{channel_id}/verify": {"code": "12345678"},
+    "POST /notifications/channels/{channel_id}/test": None,
+    "POST /notifications/dead-letters/{delivery_id}/replay": None,
     # Ids of the other organization in a body, in a place of one's own.
     "POST /chats": {"title": "Чат", "members": ["{user_id}"]},
     "POST /chats/{own_chat_id}/members": {"members": ["{user_id}"]},
@@ -58,9 +64,15 @@ LISTS = (
     "GET /organizations/current",
     "GET /auth/me",
     "GET /roles",
+    "GET /notifications",
+    "GET /notifications/channels",
+    "GET /notifications/log",
+    "GET /notifications/dead-letters",
 )
 NOBODYS = {
     *("GET /events", "PATCH /organizations/current", "POST /users", "GET /roles/{code}"),
+    *("POST /notifications/channels", "POST /notifications/read"),
+    *("GET /notifications/unsubscribe/{token}", "POST /notifications/unsubscribe/{token}"),
     *("POST /roles/cache/clear", "GET /health", "GET /health/ready"),
     *(f"POST /auth/{verb}" for verb in ("register", "login", "refresh", "logout", "password")),
 }
@@ -83,6 +95,7 @@ async def settle(world: World, name: str) -> Town:
     (claim,) = await world.claim()
     await world.finish(completed(claim, f"Ответ организации {name}", approvers=["asker", "admins"]))
     ids = {"chat_id": chat_id, "message_id": run.message_id, "answer_id": run.answer_id, "run_id": run.id}
+    ids["channel_id"], ids["delivery_id"] = await dead_letter(world.database, firm.admin.actor)
     return Town(
         firm,
         await world.headers(firm.admin),
@@ -164,6 +177,7 @@ async def test_what_is_ones_own_is_there(api: httpx2.AsyncClient, ours: Town, ro
     assert status < 300 or (status, told["code"]) in {
         (409, "run_has_ended"),
         (409, "run_not_retryable"),
+        (409, "channel_verified"),
     }
 
 

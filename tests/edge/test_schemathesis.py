@@ -21,6 +21,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.edge.serving import Stage
+from tests.postal import dead_letter
 from tests.unit.scripted_model import say
 from tests.world import Person
 
@@ -64,6 +65,7 @@ class Town:
             "run_id": run.id,
             "user_id": self._admin.id,
         }
+        self.ids["channel_id"], self.ids["delivery_id"] = await dead_letter(world.database, self._admin.actor)
 
     async def session(self) -> str:
         """Open one more session."""

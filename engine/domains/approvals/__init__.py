@@ -1,7 +1,7 @@
 """Approvals turn a role's draft into something that a person answers for."""
 
 from engine.domains.approvals.errors import AlreadyValidated, DraftNotFound, NotAnApprover
-from engine.domains.approvals.models import Draft, DraftDecided, DraftStatus, Verdict
+from engine.domains.approvals.models import Draft, DraftDecided, DraftsOpened, DraftStatus, Verdict
 from engine.domains.approvals.service import (
     count_drafts,
     decide,
@@ -9,6 +9,7 @@ from engine.domains.approvals.service import (
     get_draft,
     list_drafts,
     open_drafts,
+    people_to_ask,
 )
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "DraftDecided",
     "DraftNotFound",
     "DraftStatus",
+    "DraftsOpened",
     "NotAnApprover",
     "Verdict",
     "count_drafts",
@@ -25,4 +27,5 @@ __all__ = [
     "get_draft",
     "list_drafts",
     "open_drafts",
+    "people_to_ask",
 ]

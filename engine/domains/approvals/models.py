@@ -66,6 +66,13 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
+class DraftsOpened:
+    """Answers of roles now wait for a signature; emitted in the transaction that posts them."""
+
+    drafts: list[Draft]
+
+
+@dataclass(frozen=True, slots=True)
 class DraftDecided:
     """A person signed, changed or rejected a draft."""
 

@@ -5,7 +5,9 @@ SELECT a.message_id, a.chat_id, a.run_id, a.role_code, a.asker_id,
        ARRAY(SELECT jsonb_array_elements_text(a.approvers))
   FROM ROWS FROM (unnest(:message_ids::uuid[]), unnest(:chat_ids::uuid[]), unnest(:run_ids::uuid[]),
                   unnest(:role_codes::text[]), unnest(:asker_ids::uuid[]), jsonb_array_elements(:approvers::jsonb))
-       AS a (message_id, chat_id, run_id, role_code, asker_id, approvers);
+       AS a (message_id, chat_id, run_id, role_code, asker_id, approvers)
+RETURNING message_id, chat_id, run_id, role_code, asker_id, approvers, status, opened_at, decided_at, decided_by,
+          comment, original, edited;
 
 -- name: decide
 -- One verdict wins, whatever their number: only a draft can be decided on.

@@ -11,9 +11,9 @@ from engine.domains.runs import Outcome
 SQL = load(__file__)
 
 
-async def open_drafts(tx: Transaction, outcomes: list[Outcome]) -> None:
+async def open_drafts(tx: Transaction, outcomes: list[Outcome]) -> list[Draft]:
     """Add a draft for each answer."""
-    await tx.run(
+    rows = await tx.all(
         SQL.open_drafts,
         message_ids=[outcome.claim.answer_id for outcome in outcomes],
         chat_ids=[outcome.claim.chat_id for outcome in outcomes],
@@ -22,6 +22,7 @@ async def open_drafts(tx: Transaction, outcomes: list[Outcome]) -> None:
         asker_ids=[outcome.claim.asker_id for outcome in outcomes],
         approvers=[outcome.approvers for outcome in outcomes],
     )
+    return [Draft(**row) for row in rows]
 
 
 async def decide(

@@ -7,7 +7,15 @@ from engine.core.database import Transaction
 from engine.domains import audit, chats, users
 from engine.domains.approvals import repository
 from engine.domains.approvals.errors import AlreadyValidated, DraftNotFound, EditNeedsText, NotAnApprover
-from engine.domains.approvals.models import AFTER, Draft, DraftDecided, DraftStatus, Verdict
+from engine.domains.approvals.models import (
+    AFTER,
+    POLICY_WORDS,
+    Draft,
+    DraftDecided,
+    DraftsOpened,
+    DraftStatus,
+    Verdict,
+)
 from engine.domains.runs import AnswersPosted
 from engine.domains.users import Actor
 
@@ -18,7 +26,22 @@ async def open_drafts(tx: Transaction, posted: AnswersPosted) -> None:
     """Open a draft under each answer that needs a signature; listens to AnswersPosted."""
     waiting = [outcome for outcome in posted.outcomes if outcome.approvers is not None]
     if waiting:
-        await repository.open_drafts(tx, waiting)
+        await tx.emit(DraftsOpened(await repository.open_drafts(tx, waiting)))
+
+
+async def people_to_ask(tx: Transaction, draft: Draft) -> list[UUID]:
+    """Return who is to be told that a draft waits for them, in no order.
+
+    They are those who may sign, but where every member of the chat may, only who asked.
+    """
+    asked: set[UUID] = set()
+    if {"asker", "members"} & set(draft.approvers):
+        asked |= set(await chats.those_in(tx, chat_id=draft.chat_id, user_ids=[draft.asker_id]))
+    if "admins" in draft.approvers:
+        asked |= set(await users.admin_ids(tx))
+    named = [name for name in draft.approvers if name.casefold() not in POLICY_WORDS]
+    asked |= {user.id for user in await users.by_usernames(tx, named) if user.is_active}
+    return list(asked)
 
 
 async def decide(

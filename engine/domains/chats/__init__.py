@@ -7,6 +7,7 @@ from engine.domains.chats.models import (
     Chat,
     ChatDeleted,
     ChatKind,
+    ChatRead,
     Conversation,
     Found,
     LastLine,
@@ -40,6 +41,8 @@ from engine.domains.chats.service import (
     search,
     search_messages,
     settle_draft,
+    those_in,
+    titles_of,
 )
 
 __all__ = [
@@ -48,6 +51,7 @@ __all__ = [
     "ChatDeleted",
     "ChatKind",
     "ChatNotFound",
+    "ChatRead",
     "Conversation",
     "Found",
     "LastLine",
@@ -81,4 +85,6 @@ __all__ = [
     "search",
     "search_messages",
     "settle_draft",
+    "those_in",
+    "titles_of",
 ]

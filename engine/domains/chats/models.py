@@ -130,6 +130,15 @@ class ChatDeleted:
 
 
 @dataclass(frozen=True, slots=True)
+class ChatRead:
+    """A person has read a chat further than before."""
+
+    chat_id: UUID
+    user_id: UUID
+    up_to_no: int
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """A message as a role reads it: `speaker` is a person's name, `role_code` the role that spoke."""
 

@@ -48,6 +48,15 @@ SELECT c.id, c.title, c.kind, c.role_codes AS roles, c.created_by, c.created_at,
 SELECT me.chat_id FROM chat_members me JOIN chats c ON c.id = me.chat_id
  WHERE me.user_id = :user_id AND c.deleted_at IS NULL;
 
+-- name: titles_of
+-- The titles of chats that are still there.
+SELECT id, title FROM chats WHERE id = ANY(:chat_ids::uuid[]) AND deleted_at IS NULL;
+
+-- name: those_in
+-- Which of some people are in a chat that is still there.
+SELECT me.user_id FROM chat_members me JOIN chats c ON c.id = me.chat_id
+ WHERE me.chat_id = :chat_id AND me.user_id = ANY(:user_ids::uuid[]) AND c.deleted_at IS NULL;
+
 -- name: update_chat
 -- Changes what is given; NULL leaves a thing as it is.
 UPDATE chats

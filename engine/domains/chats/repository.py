@@ -47,6 +47,16 @@ async def list_chats(
     return [_chat(row) for row in rows]
 
 
+async def titles_of(tx: Transaction, *, chat_ids: list[UUID]) -> dict[UUID, str]:
+    """Return the titles of chats that are still there."""
+    return {row["id"]: row["title"] for row in await tx.all(SQL.titles_of, chat_ids=chat_ids)}
+
+
+async def those_in(tx: Transaction, *, chat_id: UUID, user_ids: list[UUID]) -> list[UUID]:
+    """Return which of some people are in a chat."""
+    return [row["user_id"] for row in await tx.all(SQL.those_in, chat_id=chat_id, user_ids=user_ids)]
+
+
 async def chat_ids_of(tx: Transaction, *, user_id: UUID) -> list[UUID]:
     """Return the ids of all the chats that a person is in."""
     return [row["chat_id"] for row in await tx.all(SQL.chat_ids_of_member, user_id=user_id)]

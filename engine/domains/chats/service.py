@@ -29,6 +29,7 @@ from engine.domains.chats.models import (
     Chat,
     ChatDeleted,
     ChatKind,
+    ChatRead,
     Conversation,
     Found,
     Line,
@@ -98,6 +99,16 @@ async def list_chats(
 async def chat_ids_of(tx: Transaction, actor: Actor) -> list[UUID]:
     """Return the ids of all the chats that the actor is in."""
     return await repository.chat_ids_of(tx, user_id=actor.user_id)
+
+
+async def titles_of(tx: Transaction, chat_ids: list[UUID]) -> dict[UUID, str]:
+    """Return the titles of those of some chats that are still there, whoever is in them."""
+    return await repository.titles_of(tx, chat_ids=chat_ids) if chat_ids else {}
+
+
+async def those_in(tx: Transaction, *, chat_id: UUID, user_ids: Iterable[UUID]) -> list[UUID]:
+    """Return which of some people are in a chat that is still there."""
+    return await repository.those_in(tx, chat_id=chat_id, user_ids=list(user_ids))
 
 
 async def change_chat(
@@ -312,6 +323,7 @@ async def mark_read(tx: Transaction, actor: Actor, *, chat_id: UUID, up_to_no: i
     if moved is None:
         return chat
     tx.announce(chat_id, "read", {"chat_id": chat_id, "user_id": actor.user_id, "up_to_no": moved})
+    await tx.emit(ChatRead(chat_id, actor.user_id, moved))
     return await get_chat(tx, actor, chat_id=chat_id)
 
 

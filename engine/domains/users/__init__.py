@@ -23,11 +23,13 @@ from engine.domains.users.models import (
     UserChanges,
     UserRole,
 )
+from engine.domains.users.names import a_timezone, an_email
 from engine.domains.users.passwords import NewPassword, Passwords, check_fitness, temporary_password
 from engine.domains.users.service import (
     accounts_named,
     active_user,
     add_first_admin,
+    admin_ids,
     by_ids,
     by_usernames,
     create_user,
@@ -63,9 +65,12 @@ __all__ = [
     "UserRole",
     "UsernameInvalid",
     "UsernameTaken",
+    "a_timezone",
     "accounts_named",
     "active_user",
     "add_first_admin",
+    "admin_ids",
+    "an_email",
     "by_ids",
     "by_usernames",
     "check_fitness",

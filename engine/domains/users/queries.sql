@@ -50,6 +50,10 @@ SELECT id, username, email, display_name, role, is_active, locale, timezone, mus
   FROM users
  WHERE lower(username) IN (SELECT lower(name) FROM unnest(:usernames::text[]) AS name);
 
+-- name: active_admins
+-- Without a lock: for telling them something.
+SELECT id FROM users WHERE role = 'admin' AND is_active ORDER BY id;
+
 -- name: page_of_users
 -- By username, from the one after `after`; an empty `after` is the beginning.
 SELECT id, username, email, display_name, role, is_active, locale, timezone, must_change_password, created_at

@@ -70,6 +70,11 @@ async def lock_active_admins(tx: Transaction) -> set[UUID]:
     return {row["id"] for row in await tx.all(SQL.lock_active_admins)}
 
 
+async def active_admins(tx: Transaction) -> list[UUID]:
+    """Return those who are admins now."""
+    return [row["id"] for row in await tx.all(SQL.active_admins)]
+
+
 async def users_by_ids(tx: Transaction, *, user_ids: list[UUID]) -> list[User]:
     """Return those who exist, in no order."""
     return [User(**row) for row in await tx.all(SQL.users_by_ids, user_ids=user_ids)]

@@ -156,6 +156,11 @@ async def by_usernames(tx: Transaction, usernames: Iterable[str]) -> list[User]:
     return await repository.users_by_usernames(tx, usernames=wanted) if wanted else []
 
 
+async def admin_ids(tx: Transaction) -> list[UUID]:
+    """Return the ids of the active admins."""
+    return await repository.active_admins(tx)
+
+
 async def active_user(tx: Transaction, *, user_id: UUID) -> User | None:
     """Return a person who may sign in, and still may when this transaction commits; else None."""
     return await repository.lock_active_user(tx, user_id=user_id)
