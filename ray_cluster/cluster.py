@@ -77,6 +77,13 @@ def is_open_to_others(file: os.stat_result, *, user: int) -> bool:
     return bool(file.st_mode & (0o037 if is_handed_to_us else 0o077))
 
 
+def token_here(path: str) -> bytes:
+    """Return the token as this machine has it; the path is where the engine's machine keeps it."""
+    if told := os.environ.get("RAY_AUTH_TOKEN"):
+        return told.strip().encode()
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or path).read_bytes().strip()
+
+
 def environment(token: Path) -> dict[str, str]:
     """Return the variables that close a cluster and keep it silent, for Ray's processes and for ours."""
     return {

@@ -1,8 +1,9 @@
-"""Keeps a cluster and its workers: `python -m ray_cluster.host TOKEN_FILE`, sealed settings on its input.
+"""Keeps a cluster and its workers: `python -m ray_cluster.host TOKEN_FILE SINCE`, sealed settings in.
 
 It is a process of its own, so that the API's process knows nothing of Ray and starts before it.
 """
 
+import asyncio
 import os
 import signal
 import sys
@@ -14,44 +15,39 @@ from typing import Any
 from engine.core.errors import Refusal
 from engine.core.logging import log, set_up_logging
 from engine.core.settings import Settings
+from engine.roles import DEFAULT_POOL, Pool, Resources
 from ray_cluster.cluster import NAMESPACE, Head, environment, start_head
+from ray_cluster.fleet import RayFleet
 from ray_cluster.models import ModelsOfHost
+from ray_cluster.release import Release, release_of
 from ray_cluster.sealed import unseal
-from ray_cluster.worker_actor import STOP_SECONDS, WorkerActor
+from ray_cluster.supervisor_actor import Keeper
 
 WATCH_SECONDS = 1.0
-CALL_SECONDS = 10.0
 
 
-class WorkersOfHost:
-    """The actors that one engine has work done by; the same names find them again."""
+class Workers:
+    """The actors that have this engine's work done, and whoever keeps them."""
 
-    def __init__(self, settings: Settings, sealed: bytes, token: Path, *, owner: str) -> None:
-        import ray
+    def __init__(self, settings: Settings, sealed: bytes, token: Path, release: Release) -> None:
+        self._keeper = Keeper(sealed, token, release)
+        self._fleet = RayFleet(sealed, str(token), release.name)
+        there = [name for name in asyncio.run(self._fleet.names()) if name.release == release.name]
+        for _ in range(0 if there else settings.workers):  # They start beside the supervisor, not after it.
+            self._fleet.start_now(Pool(DEFAULT_POOL, (), Resources()))
+        self._pools: dict[str, Any] = {}
 
-        self._ray: Any = ray
-        # It waits for models, not for a processor; a call may wait while another one stops it.
-        actor = self._ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=0, max_concurrency=4)(
-            WorkerActor
-        )
-        self._actors = [
-            actor.options(name=f"worker-{owner}-{number}", get_if_exists=True).remote(sealed, str(token))
-            for number in range(settings.workers)
-        ]
-
-    def are_working(self) -> bool:
-        """Whether every worker answers and works; one that Ray is restarting does not answer yet."""
-        calls = [actor.is_working.remote() for actor in self._actors]
-        try:
-            return all(self._ray.get(calls, timeout=CALL_SECONDS))
-        except (self._ray.exceptions.ActorUnavailableError, self._ray.exceptions.GetTimeoutError):
-            return False
+    def keep(self) -> None:
+        """See to it that somebody keeps them, and tell in the log what has changed."""
+        pools = self._keeper.keep()
+        if pools is not None and pools != self._pools:
+            log.info("pools", **pools)
+            self._pools = pools
 
     def stop(self) -> None:
         """Let every worker hand its runs back."""
-        calls = [actor.stop.remote() for actor in self._actors]
-        done, late = self._ray.wait(calls, num_returns=len(calls), timeout=STOP_SECONDS)
-        log.info("workers_stopped", stopped=len(done), late=len(late))
+        self._keeper.end()
+        log.info("workers_stopped", stopped=asyncio.run(self._fleet.stop_all()))
 
 
 def main() -> None:
@@ -60,6 +56,7 @@ def main() -> None:
     sealed = sys.stdin.buffer.read()
     token = Path(sys.argv[1])
     settings = unseal(sealed, token.read_bytes().strip())
+    release = release_of(settings, token.read_bytes().strip(), since=float(sys.argv[2]))
     set_up_logging(settings.log_level)
     # What comes after belongs to actors, and they have no use for our variables.
     variables = environment(token)
@@ -81,10 +78,9 @@ def main() -> None:
         )
         for number in (signal.SIGTERM, signal.SIGINT):  # After ray.init, which takes them.
             signal.signal(number, lambda *_: leaving.set())
-        workers = WorkersOfHost(settings, sealed, token, owner=str(os.getpid()))
+        workers = Workers(settings, sealed, token, release)
         models = ModelsOfHost(settings, sealed, token, owner=str(os.getpid()))
         log.info("ray_ready", seconds=round(time.monotonic() - began, 2), address=address)
-        was_working = True
         while not leaving.wait(WATCH_SECONDS):
             if os.getppid() != parent:
                 log.warning("engine_gone")  # It was killed; the next one brings its own.
@@ -92,11 +88,10 @@ def main() -> None:
             if head is not None and head.process.poll() is not None:
                 log.error("ray_head_ended", status=head.process.returncode)
                 sys.exit(1)
-            if (is_working := workers.are_working()) != was_working:
-                log.warning("workers_are_back" if is_working else "workers_not_working")
-            was_working = is_working
+            workers.keep()
         models.begin_to_stop()  # Runs are handed back unfinished: nobody needs an answer any more.
-        workers.stop()
+        if head is not None:
+            workers.stop()  # In somebody else's cluster they go on: other engines may need them.
         models.stop()
     except Refusal as refusal:
         log.error("ray_not_ready", code=refusal.code, reason=refusal.message)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import time
 
 from pydantic import SecretStr
 
@@ -22,6 +23,7 @@ class RayHost:
         from ray_cluster.cluster import token_file
         from ray_cluster.sealed import seal
 
+        self._since = time.time()  # Of engines with different code, the one that began later has the say.
         self._token = token_file(engine.settings)
         settings = _of_workers(engine, tiny=tiny)
         self._sealed = seal(settings, self._token.read_bytes().strip())
@@ -46,6 +48,7 @@ class RayHost:
             "-m",
             "ray_cluster.host",
             str(self._token),
+            str(self._since),
             stdin=asyncio.subprocess.PIPE,
             env=_without_secrets(),
             start_new_session=True,  # Ctrl-C is for the engine, which then ends the child in its turn.

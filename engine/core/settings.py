@@ -1,5 +1,6 @@
 """Every setting of the engine: one frozen tree, read once in `bootstrap.py` and passed down in parts."""
 
+import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
@@ -108,7 +109,19 @@ class Settings(BaseSettings):
     ray_token_file: Path | None = Field(
         None, description="Ray's token, readable by nobody else; made in the data folder when unset."
     )
-    workers: int = Field(1, ge=1, le=64, description="Ray actors that this engine has work done by.")
+    workers: int = Field(1, ge=1, le=64, description="Ray actors that work runs, at least.")
+    workers_most: int = Field(4, ge=1, le=1000, description="Ray actors that work runs, at most.")
+    pools: str = Field(
+        "",
+        description="Fewest and most actors of the pools that roles name, as `heavy=0-4,vision=1-2`;"
+        " 0 to 4 when a pool is not named here.",
+    )
+    drain_seconds: float = Field(
+        60,
+        ge=0,
+        le=3600,
+        description="How long a worker that is to go may end its runs before it hands them back.",
+    )
     worker_runs: int = Field(1024, ge=1, le=4096, description="Runs one worker has in hand at once.")
     lease_seconds: float = Field(10, ge=1, le=60, description="How long a silent worker keeps its runs.")
     smtp_url: SecretStr | None = Field(
@@ -152,6 +165,16 @@ class Settings(BaseSettings):
             raise ValueError("must be a folder")
         return value
 
+    def bounds_of_pool(self, name: str) -> tuple[int, int]:
+        """Return how many workers a pool that roles name has at least and at most."""
+        return _bounds_of_pools(self.pools).get(name, (0, 4))
+
+    @field_validator("pools")
+    @classmethod
+    def _bounds(cls, value: str) -> str:
+        _bounds_of_pools(value)
+        return value
+
     @field_validator("model")
     @classmethod
     def _a_model(cls, value: str | None) -> str | None:
@@ -176,3 +199,13 @@ class Settings(BaseSettings):
         if value != "localhost":
             ip_address(value)
         return value
+
+
+def _bounds_of_pools(text: str) -> dict[str, tuple[int, int]]:
+    bounds = {}
+    for part in filter(None, text.replace(" ", "").split(",")):
+        found = re.fullmatch(r"([a-z][a-z0-9_]{0,31})=(\d{1,4})-(\d{1,4})", part)
+        if found is None or not int(found[2]) <= int(found[3]) or int(found[3]) == 0:
+            raise ValueError("must be pools with their fewest and most actors, such as heavy=0-4,vision=1-2")
+        bounds[found[1]] = int(found[2]), int(found[3])
+    return bounds
