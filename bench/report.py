@@ -72,10 +72,15 @@ def put_section(document: str, name: str, markdown: str) -> str:
 
 
 def write(
-    sections: Iterable[Section], arguments: list[str], others_cores: float, path: Path = RESULTS
+    sections: Iterable[Section],
+    arguments: Iterable[str],
+    others_cores: float,
+    path: Path = RESULTS,
+    *,
+    program: str = "scripts/bench",
 ) -> None:
     """Put the sections into RESULTS.md, each with date, commit, command line and machine."""
-    command = " ".join(["scripts/bench", *arguments])
+    command = " ".join([program, *arguments])
     circumstances = f"{datetime.now(UTC):%d %B %Y}, {commit()}, `{command}`; {machine()}."
     if others_cores > 0.1:
         circumstances += f" Other programs used up to {others_cores:.1f} cores meanwhile."

@@ -109,6 +109,39 @@ def seed(
     _run(seed_database(settings, remove=remove, reset_passwords=reset_passwords))
 
 
+@app.command("gpu-config")
+def gpu_config(
+    source: Annotated[str, typer.Argument(help="The model: its name on Hugging Face, or a folder.")],
+    accelerator: Annotated[
+        str | None, typer.Option(help="The kind of GPU to be placed on, such as L4 or H100; any by default.")
+    ] = None,
+    least: Annotated[int, typer.Option("--min", help="Replicas at least.")] = 1,
+    most: Annotated[int, typer.Option("--max", help="Replicas at most.")] = 1,
+    gpus: Annotated[int, typer.Option(help="GPUs of each replica.")] = 1,
+    memory: Annotated[float, typer.Option(help="Share of a GPU's memory that vLLM takes.")] = 0.9,
+    slots: Annotated[int, typer.Option(help="Answers that a replica writes at once.")] = 64,
+    host: Annotated[str, typer.Option(help="Where Serve's proxy listens.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Its port.")] = 8000,
+) -> None:
+    """Print the configuration by which Ray Serve serves a model on GPUs with vLLM, checked."""
+    from ray_cluster import gpu
+
+    config = gpu.gpu_config(
+        _settings(log_level="warning"),
+        source=source,
+        accelerator=accelerator,
+        replicas=(least, max(least, most)),
+        gpus_each=gpus,
+        memory_share=memory,
+        slots=slots,
+        host=host,
+        port=port,
+    )
+    if not gpu.check_with_ray(config):
+        typer.echo("ray[llm] is not installed here: checked by our own schema alone.", err=True)
+    typer.echo(gpu.written(config), nl=False)
+
+
 def main() -> None:
     """Run a command; a refusal is told in one line."""
     try:

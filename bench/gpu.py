@@ -1,0 +1,223 @@
+"""Prove the path over a GPU: start vLLM or llama.cpp on it, measure, keep the figures in bench/RESULTS.md.
+
+    python -m bench.gpu --model Qwen/Qwen2.5-7B-Instruct           vLLM, where it is installed
+    python -m bench.gpu                                            llama-server with CUDA, our weights
+    python -m bench.gpu --url http://127.0.0.1:8000 --model NAME   a server that runs already
+
+Without a GPU it says so and does nothing.
+"""
+
+import argparse
+import asyncio
+import importlib.util
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import orjson
+import uvloop
+from rich.console import Console
+
+from bench import report
+from bench.http1 import Connection, Event, call, request
+from bench.load import ModelAnswer, Result, Target, wave
+from bench.report import Section
+from engine.adapters.models.weights import fetch, known_weights
+
+CHATS = (1, 8, 32, 64)
+TOKENS = 128
+START_SECONDS = 600
+EMBEDDED = "qwen2.5-coder-1.5b"
+WORDS = "Ты помощник в рабочем чате. Отвечай подробно."
+
+
+class NoGpu(Exception):
+    """There is nothing to measure on; the reason is told, and it is no failure."""
+
+
+class Spoken(ModelAnswer):
+    """Listens to an answer: its first token is the first with words in it, and tokens are counted."""
+
+    __slots__ = ("tokens",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = 0
+
+    def _hear(self, event: Event) -> None:
+        if event.data == b"[DONE]":
+            self.done_at = time.perf_counter()
+            return
+        said = orjson.loads(event.data)
+        if usage := said.get("usage"):
+            self.tokens = int(usage["completion_tokens"])
+        delta = said["choices"][0].get("delta", {}) if said.get("choices") else {}
+        if not self.first_at and (delta.get("content") or delta.get("reasoning_content")):
+            self.first_at = time.perf_counter()
+
+
+def gpus() -> list[str]:
+    """Return the GPUs of this machine by their names; raise NoGpu when there are none."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        raise NoGpu("There is no GPU here: nvidia-smi is absent.")
+    asked = [program, "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=30)
+    names = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+    if done.returncode != 0 or not names:
+        raise NoGpu(f"nvidia-smi finds no GPU: {(done.stderr or done.stdout).strip()[:200]}")
+    return names
+
+
+def server_command(model: str | None, port: int, weights: Path) -> tuple[str, str, list[str]]:
+    """Return what serves a model on a GPU here: a name for it, the model's name and the command."""
+    if model is not None and importlib.util.find_spec("vllm") is not None:
+        asked = ["--model", model, "--served-model-name", model, "--host", "127.0.0.1", "--port", str(port)]
+        python = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+        return "vLLM", model, [*python, *asked, "--max-model-len", "8192", "--enable-prefix-caching"]
+    if (program := shutil.which("llama-server")) is not None:
+        path = fetch(known_weights()[EMBEDDED], weights)
+        asked = ["--model", str(path), "--alias", EMBEDDED, "--host", "127.0.0.1", "--port", str(port)]
+        slots = ["--parallel", str(max(CHATS)), "--ctx-size", str(max(CHATS) * 1024)]
+        return "llama.cpp", EMBEDDED, [program, *asked, *slots, "--n-gpu-layers", "999"]
+    raise NoGpu("There is a GPU, but neither vllm (with --model) nor llama-server to serve a model on it.")
+
+
+@asynccontextmanager
+async def serving(command: Sequence[str], port: int) -> AsyncIterator[float]:
+    """Run a model server while the block runs; give the seconds until it was ready."""
+    began = time.perf_counter()
+    with tempfile.TemporaryFile() as output:
+        process = await asyncio.create_subprocess_exec(*command, stdout=output, stderr=output)
+        try:
+            while not await _is_ready(port):
+                if process.returncode is not None or time.perf_counter() - began > START_SECONDS:
+                    output.seek(0)
+                    raise RuntimeError(f"it did not start: {output.read()[-3000:].decode(errors='replace')}")
+                await asyncio.sleep(0.5)
+            yield time.perf_counter() - began
+        finally:
+            if process.returncode is None:
+                process.terminate()
+            await process.wait()
+
+
+async def _is_ready(port: int) -> bool:
+    connection = Connection(port)
+    try:
+        status, _ = await call(connection, request("GET", "/v1/models"))
+    except (OSError, ValueError):
+        return False
+    finally:
+        connection.close()
+    return status == 200
+
+
+def target(port: int, model: str, chats: int) -> Target:
+    """Ask for an answer of a fixed length, each chat another question of the same role."""
+    requests = []
+    for number in range(chats):
+        content = {
+            "model": model,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "max_tokens": TOKENS,
+            "temperature": 0.3,
+            "messages": [
+                {"role": "system", "content": WORDS},
+                {"role": "user", "content": f"Расскажи о договоре поставки, часть {number}."},
+            ],
+        }
+        requests.append(request("POST", "/v1/chat/completions", content, accept="text/event-stream"))
+    return Target(port, requests, Spoken)
+
+
+async def measure(
+    console: Console, port: int, model: str, *, steps: Sequence[int] = CHATS
+) -> dict[int, Result]:
+    """Ask at each number of chats; return what came."""
+    results = {}
+    for chats in steps:
+        result = await wave(target(port, model, chats), turns=2, spread_seconds=0)
+        console.print(f"{chats:4} chats  {_tokens(result) / result.seconds:.0f} tokens/s", highlight=False)
+        results[chats] = result
+    return results
+
+
+def _tokens(result: Result) -> int:
+    return sum(turn.answer.tokens for turn in result.turns if isinstance(turn.answer, Spoken))
+
+
+def section(name: str, model: str, gpu: str, ready: float | None, results: Mapping[int, Result]) -> Section:
+    """Return the table of figures."""
+    rows = []
+    for chats, result in results.items():
+        writing = sum(turn.total - turn.first for turn in result.turns) or float("nan")
+        rows.append(
+            (
+                str(chats),
+                f"{result.first_ms(0.5):.0f} / {result.first_ms(0.95):.0f}",
+                f"{_tokens(result) / writing:.0f}",
+                # Of all chats together, over the time in which the counted turns went on.
+                f"{_tokens(result) / _counted_seconds(result):.0f}",
+                str(len(result.errors)),
+            )
+        )
+    started = "It ran already." if ready is None else f"Ready {ready:.0f} s after its start."
+    return Section(
+        "gpu",
+        f"A model on a GPU: {name}, {model}",
+        ("chats", "first token p50 / p95, ms", "tokens/s of one", "tokens/s of all", "failed"),
+        tuple(rows),
+        (f"{gpu}. {started} Answers of at most {TOKENS} tokens; one turn of each chat warms up.",),
+    )
+
+
+def _counted_seconds(result: Result) -> float:
+    starts = [turn.answer.done_at - turn.total for turn in result.turns]
+    return max(turn.answer.done_at for turn in result.turns) - min(starts) if starts else float("nan")
+
+
+async def prove(console: Console, asked: argparse.Namespace) -> Section:
+    """Start a server on the GPU, or take the one that runs, and measure it; raise NoGpu where none is."""
+    gpu = ", ".join(gpus())
+    if asked.url:
+        port = urlsplit(asked.url).port or 80
+        return section("a server", asked.model, gpu, None, await measure(console, port, asked.model))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    name, model, command = server_command(asked.model, port, asked.weights)
+    console.print(f"{name}: {model} on {gpu}", highlight=False)
+    async with serving(command, port) as ready:
+        return section(name, model, gpu, ready, await measure(console, port, model))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.gpu", description=__doc__)
+    parser.add_argument("--model", help="for vLLM: a name on Hugging Face, or a folder")
+    parser.add_argument("--url", help="a server on this machine that runs already")
+    parser.add_argument("--weights", type=Path, default=Path("data/models"), help="where weights are kept")
+    asked = parser.parse_args(arguments)
+    console = Console()
+    try:
+        found = uvloop.run(prove(console, asked))
+    except NoGpu as reason:
+        console.print(f"Skipped. {reason}", highlight=False)
+        return 0
+    found.show(console)
+    report.write(
+        [found], sys.argv[1:] if arguments is None else arguments, 0.0, program="python -m bench.gpu"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
