@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
 from engine.api import (
+    admin,
     approvals,
     auth,
     chats,
@@ -40,6 +41,7 @@ ROUTERS: tuple[APIRouter, ...] = (  # Tried in this order: first what is called 
     organizations.router,
     roles.router,
     unsubscribe.router,
+    admin.router,
     health.router,
 )
 _PROBLEM: dict[str, Any] = {

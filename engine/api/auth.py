@@ -13,6 +13,7 @@ from engine.api.views import (
     SignedInView,
     SignIn,
     UserView,
+    View,
 )
 from engine.domains import organizations, sessions, users
 
@@ -26,6 +27,24 @@ class RefreshTokenMissing(sessions.NotAuthenticated):
         super().__init__(
             "There is no refresh token: in the body, or in the cookie of the web client. Sign in."
         )
+
+
+class SignInPolicy(View):
+    """What somebody may do who is not signed in."""
+
+    registration: bool  # whether a new organization can be made here
+    password_min_length: int
+
+
+@router.get("/policy")
+async def policy(request: Request) -> SignInPolicy:
+    """Tell what a sign-in page may offer."""
+    is_open = True
+    try:
+        await engine_of(request).registration.check()
+    except organizations.RegistrationClosed:
+        is_open = False
+    return SignInPolicy(registration=is_open, password_min_length=users.SHORTEST_PASSWORD)
 
 
 @router.post("/register", status_code=201)

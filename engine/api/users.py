@@ -48,3 +48,12 @@ async def change_user(user_id: UUID, change: ChangeUser, caller: Authenticated) 
     async with caller.transaction() as tx:
         user = await users.update_user(tx, caller.actor, user_id=user_id, changes=changes)
     return UserView.model_validate(user)
+
+
+@router.post("/{user_id}/password")
+async def reset_password(user_id: UUID, caller: Authenticated) -> CreatedUserView:
+    """Give a person a temporary password, which is shown only here; their sessions end. For admins."""
+    password = await users.new_temporary_password(caller.engine.entrance.passwords, caller.actor)
+    async with caller.transaction() as tx:
+        user = await users.reset_password(tx, caller.actor, user_id=user_id, password=password)
+    return CreatedUserView(user=UserView.model_validate(user), temporary_password=password.plain)

@@ -41,6 +41,7 @@ WITH_IDS: dict[str, Any] = {
     "POST /runs/{run_id}/retry": None,
     "GET /runs/{run_id}/events": None,
     "GET /users/{user_id}": None,
+    "POST /users/{user_id}/password": None,
     "PATCH /users/{user_id}": {"display_name": "Наш"},
     "PATCH /notifications/channels/{channel_id}": {"priority": 10},
     "DELETE /notifications/channels/{channel_id}": None,
@@ -68,12 +69,14 @@ LISTS = (
     "GET /notifications/channels",
     "GET /notifications/log",
     "GET /notifications/dead-letters",
+    "GET /admin/runs",
+    "GET /admin/models",
 )
 NOBODYS = {
     *("GET /events", "PATCH /organizations/current", "POST /users", "GET /roles/{code}"),
     *("POST /notifications/channels", "POST /notifications/read"),
     *("GET /notifications/unsubscribe/{token}", "POST /notifications/unsubscribe/{token}"),
-    *("POST /roles/cache/clear", "GET /health", "GET /health/ready"),
+    *("POST /roles/cache/clear", "GET /auth/policy", "GET /health", "GET /health/ready"),
     *(f"POST /auth/{verb}" for verb in ("register", "login", "refresh", "logout", "password")),
 }
 

@@ -7,6 +7,7 @@ from engine.domains.users.errors import (
     EmailTaken,
     LastAdmin,
     LocaleUnknown,
+    OwnPassword,
     PasswordUnfit,
     TimezoneUnknown,
     TooManySignIns,
@@ -24,7 +25,13 @@ from engine.domains.users.models import (
     UserRole,
 )
 from engine.domains.users.names import a_timezone, an_email
-from engine.domains.users.passwords import NewPassword, Passwords, check_fitness, temporary_password
+from engine.domains.users.passwords import (
+    SHORTEST_PASSWORD,
+    NewPassword,
+    Passwords,
+    check_fitness,
+    temporary_password,
+)
 from engine.domains.users.service import (
     accounts_named,
     active_user,
@@ -40,10 +47,12 @@ from engine.domains.users.service import (
     refresh_hash,
     replace_password,
     require_admin,
+    reset_password,
     update_user,
 )
 
 __all__ = [
+    "SHORTEST_PASSWORD",
     "Account",
     "Actor",
     "AdminsOnly",
@@ -54,6 +63,7 @@ __all__ = [
     "Locale",
     "LocaleUnknown",
     "NewPassword",
+    "OwnPassword",
     "PasswordUnfit",
     "Passwords",
     "TimezoneUnknown",
@@ -82,6 +92,7 @@ __all__ = [
     "refresh_hash",
     "replace_password",
     "require_admin",
+    "reset_password",
     "temporary_password",
     "update_user",
 ]

@@ -75,6 +75,13 @@ class EmailTaken(Conflict):
         super().__init__("Somebody in your organization has this e-mail address.")
 
 
+class OwnPassword(Conflict):
+    code = "own_password"
+
+    def __init__(self) -> None:
+        super().__init__("This is your own account. Change your password: POST /api/v1/auth/password.")
+
+
 class LastAdmin(Conflict):
     code = "last_admin"
 

@@ -14,7 +14,7 @@ from argon2.exceptions import VerifyMismatchError
 
 from engine.domains.users.errors import PasswordUnfit, TooManySignIns
 
-SHORTEST = 10
+SHORTEST_PASSWORD = 10
 LONGEST = 128
 _MOST_BYTES = 512
 _AT_ONCE = 2  # Each takes a core and its memory for some 30 ms.
@@ -41,8 +41,8 @@ def check_fitness(password: str, *, username: str, email: str, current: str | No
     """Raise PasswordUnfit for a password that is too short, too long or easily guessed for this person."""
     if password == current:
         raise PasswordUnfit("The new password is the old one.")
-    if len(password) < SHORTEST:
-        raise PasswordUnfit(f"A password has at least {SHORTEST} characters.")
+    if len(password) < SHORTEST_PASSWORD:
+        raise PasswordUnfit(f"A password has at least {SHORTEST_PASSWORD} characters.")
     if len(password) > LONGEST or len(_bytes(password)) > _MOST_BYTES:
         raise PasswordUnfit(f"A password has at most {LONGEST} characters.")
     if password.casefold() in {username.casefold(), email.casefold(), email.partition("@")[0].casefold()}:

@@ -84,6 +84,10 @@ UPDATE users
    SET password_hash = :new_hash, must_change_password = :must_change_password
  WHERE id = :user_id AND password_hash = :old_hash;
 
+-- name: set_temporary_password
+-- Whatever the password was; a person who is not there touches no row.
+UPDATE users SET password_hash = :password_hash, must_change_password = true WHERE id = :user_id;
+
 -- name: refresh_hash
 -- The same password, kept at today's costs, unless it was changed meanwhile.
 UPDATE users SET password_hash = :new_hash WHERE id = :user_id AND password_hash = :old_hash;

@@ -114,6 +114,12 @@ async def password_hash_of(tx: Transaction, *, user_id: UUID) -> str | None:
     return row["password_hash"] if row else None
 
 
+async def set_temporary_password(tx: Transaction, *, user_id: UUID, password_hash: str) -> bool:
+    """Give a person a password that they have to change; False when there is no such person."""
+    changed = await tx.run(SQL.set_temporary_password, user_id=user_id, password_hash=password_hash)
+    return changed == 1
+
+
 async def replace_password(
     tx: Transaction, *, user_id: UUID, old_hash: str, new_hash: str, must_change_password: bool
 ) -> bool:

@@ -8,7 +8,7 @@ from engine.core.cursor import decode_cursor, encode_cursor
 from engine.core.database import Transaction
 from engine.domains import audit
 from engine.domains.users import names, repository
-from engine.domains.users.errors import AdminsOnly, LastAdmin, UserNotFound
+from engine.domains.users.errors import AdminsOnly, LastAdmin, OwnPassword, UserNotFound
 from engine.domains.users.models import Account, Actor, User, UserAccessChanged, UserChanges, UserRole
 from engine.domains.users.passwords import NewPassword, Passwords, temporary_password
 
@@ -169,6 +169,21 @@ async def active_user(tx: Transaction, *, user_id: UUID) -> User | None:
 async def password_hash_of(tx: Transaction, *, user_id: UUID) -> str | None:
     """Return what is stored of an active person's password, or None."""
     return await repository.password_hash_of(tx, user_id=user_id)
+
+
+async def reset_password(tx: Transaction, actor: Actor, *, user_id: UUID, password: NewPassword) -> User:
+    """Give a person a temporary password instead of the one they have lost; their sessions end."""
+    require_admin(actor)
+    if user_id == actor.user_id:
+        raise OwnPassword
+    changed = await repository.set_temporary_password(
+        tx, user_id=user_id, password_hash=password.password_hash
+    )
+    if not changed:
+        raise UserNotFound(user_id)
+    await audit.record(tx, actor_id=actor.user_id, action="user.password_reset", subject_id=user_id)
+    await tx.emit(UserAccessChanged(user_id))
+    return await get_user(tx, user_id=user_id)
 
 
 async def replace_password(tx: Transaction, actor: Actor, *, old_hash: str, new_hash: str) -> bool:
