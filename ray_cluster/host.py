@@ -79,7 +79,7 @@ def main() -> None:
         for number in (signal.SIGTERM, signal.SIGINT):  # After ray.init, which takes them.
             signal.signal(number, lambda *_: leaving.set())
         workers = Workers(settings, sealed, token, release)
-        models = ModelsOfHost(settings, sealed, token, owner=str(os.getpid()))
+        models = ModelsOfHost(settings, sealed, str(token), release.name)
         log.info("ray_ready", seconds=round(time.monotonic() - began, 2), address=address)
         while not leaving.wait(WATCH_SECONDS):
             if os.getppid() != parent:
@@ -89,10 +89,9 @@ def main() -> None:
                 log.error("ray_head_ended", status=head.process.returncode)
                 sys.exit(1)
             workers.keep()
-        models.begin_to_stop()  # Runs are handed back unfinished: nobody needs an answer any more.
-        if head is not None:
-            workers.stop()  # In somebody else's cluster they go on: other engines may need them.
-        models.stop()
+            models.keep()
+        if head is not None:  # In somebody else's cluster they go on: other engines may need them.
+            workers.stop()
     except Refusal as refusal:
         log.error("ray_not_ready", code=refusal.code, reason=refusal.message)
         sys.exit(1)

@@ -5,9 +5,7 @@ No word of an answer is a Ray call. A replica tells every second where it answer
 
 import asyncio
 import contextlib
-import os
-import threading
-from pathlib import Path
+from time import monotonic
 from typing import Any
 from uuid import uuid4
 
@@ -18,55 +16,51 @@ from engine.core.relay import Relay
 from engine.core.settings import Settings
 from engine.domains import runs
 from engine.domains.runs import ReplicaSeen
+from ray_cluster.cluster import token_here
+from ray_cluster.loop_thread import LoopThread
 from ray_cluster.sealed import unseal
 
+PREFIX = "model"
 TELL_SECONDS = 1.0
 TELL_SOON_SECONDS = 0.2
 TRY_AGAIN_SECONDS = 5.0
-DEAD_AFTER = 10  # seconds without a sign of life of a server that had answered
-STOP_SECONDS = 5.0
-CALL_SECONDS = 10.0
+DEAD_SECONDS = 10.0  # without a sign of life of a server that had answered
+NO_ENGINE_SECONDS = 60.0
+UNHEARD_SECONDS = 3.0  # until every worker has heard that a replica leaves
+LOOK_SECONDS = 3.0
 
 
 class ModelActor:
     """One replica in one process, on so many cores; `ray.remote` is applied where it is started.
 
     It is got ready from the moment it is made, so that one that Ray has restarted needs nobody to call it.
+    Where no engine is left it ends.
     """
 
     def __init__(self, sealed: bytes, token_path: str, *, name: str, number: int, cores: int) -> None:
-        self._settings = unseal(sealed, Path(token_path).read_bytes().strip())
+        self._settings = unseal(sealed, token_here(token_path))
         set_up_logging(self._settings.log_level)
-        self._name = (
+        self._actor_name = name
+        self._id = (
             f"{name}:{uuid4().hex[:8]}"  # What was started anew is another one, which knows no prompts.
         )
         self._place = place_of(self._settings, number=number, cores=cores)
-        self._stop = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = threading.Thread(target=self._work, name="model", daemon=True)
-        self._thread.start()
+        self._heard_at = monotonic()
+        self._leaves_at: float | None = None
+        self._busy = 0
+        self._thread = LoopThread("model", self._work)
 
-    def is_working(self) -> bool:
-        """Whether the replica's thread lives."""
-        return self._thread.is_alive()
+    def keep(self) -> None:
+        """Hear that an engine lives."""
+        self._heard_at = monotonic()
 
-    def stop(self) -> bool:
-        """Give the model's memory back and end; False when that took too long."""
-        if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # It has ended by itself.
-                self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(STOP_SECONDS)
-        return not self._thread.is_alive()
+    def leave(self) -> bool:
+        """Take no more calls; True once none is under way, and the replica may be ended."""
+        self._leaves_at = self._leaves_at or monotonic()
+        has_been_heard = monotonic() - self._leaves_at > UNHEARD_SECONDS
+        return not self._thread.is_alive or (has_been_heard and not self._busy)
 
-    def _work(self) -> None:
-        try:
-            asyncio.run(self._host())
-        except Exception:  # noqa: BLE001 - whatever it was, an actor that idles would be worse
-            log.exception("model_actor_failed")
-            os._exit(1)  # Ray starts the actor anew.
-
-    async def _host(self) -> None:
-        self._loop = asyncio.get_running_loop()
+    async def _work(self, stop: asyncio.Event) -> None:
         settings = self._settings
         assert settings.database_url is not None, "an engine tells its actors where the database is"
         feed = Feed()
@@ -75,72 +69,100 @@ class ModelActor:
         telling = asyncio.create_task(relay.run())
         model = embedded_model(settings, embedded_name(settings) or "", place=self._place)
         try:
-            await self._tell(model, feed)
+            await self._tell(model, feed, stop)
         finally:
             telling.cancel()
             await asyncio.gather(telling, return_exceptions=True)
             await model.close()
 
-    async def _tell(self, model: EmbeddedModel, feed: Feed) -> None:
+    async def _tell(self, model: EmbeddedModel, feed: Feed, stop: asyncio.Event) -> None:
         """Tell how the replica is until it shall stop; raise RuntimeError when its server has died."""
-        loop = asyncio.get_running_loop()
-        try_at = alive_at = loop.time()
-        while not self._stop.is_set():
-            now = loop.time()
+        try_at = alive_at = monotonic()
+        while not stop.is_set():
+            now = monotonic()
             busy = await model.pulse()
             if busy is not None or model.url is None:
                 alive_at = now
-            elif now - alive_at > DEAD_AFTER:
+            elif now - alive_at > DEAD_SECONDS:
                 raise RuntimeError("the model's server gives no sign of life")
             if model.url is None and now >= try_at:
                 model.start()  # What is at it already is not disturbed.
                 try_at = now + TRY_AGAIN_SECONDS
-            detail = (await model.check()).detail
-            url = model.url if busy is not None else None
-            feed.send(
-                ReplicaSeen(self._name, model.name, url, self._settings.model_parallel, busy or 0, detail)
-            )
+            self._busy = busy or 0
+            is_leaving = self._leaves_at is not None
+            url = None if busy is None or is_leaving else model.url
+            detail = "leaving" if is_leaving else (await model.check()).detail
+            slots = self._settings.model_parallel
+            feed.send(ReplicaSeen(self._id, model.name, url, slots, self._busy, detail))
+            if now - self._heard_at > NO_ENGINE_SECONDS:
+                log.info("no_engine_left")
+                await asyncio.to_thread(_end, self._actor_name)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TELL_SECONDS if url else TELL_SOON_SECONDS):
-                    await self._stop.wait()
+                    await stop.wait()
 
 
 class ModelsOfHost:
-    """The replicas that one engine has hosted, if any; they belong to its host and end with it."""
+    """The replicas of a cluster as one engine's host sees them: those of its release, and older ones."""
 
-    def __init__(self, settings: Settings, sealed: bytes, token: Path, *, owner: str) -> None:
+    def __init__(self, settings: Settings, sealed: bytes, token_path: str, release: str) -> None:
         import ray
 
         self._ray: Any = ray
         count = settings.model_replicas if embedded_name(settings) is not None else 0
+        ours = [f"{PREFIX}:{release}:{number}" for number in range(count)]
+        self._leaving = {
+            name: monotonic() + settings.drain_seconds
+            for name in self._ray.util.list_named_actors()
+            if name.startswith(f"{PREFIX}:") and name not in ours
+        }
         self._actors: list[Any] = []
-        self._stopping: list[Any] = []
         if count:
             total = float(self._ray.cluster_resources().get("CPU", 1))
             cores = settings.model_replica_cpus or max(1, int(total // count))
+            log.info("model_replicas", count=count, cores_each=cores, older=len(self._leaving))
             # Where there are fewer cores than replicas they share them.
-            actor = self._ray.remote(
-                num_cpus=min(cores, total / count), max_restarts=-1, max_task_retries=0, max_concurrency=4
-            )(ModelActor)
-            log.info("model_replicas", count=count, cores_each=cores)
-            for number in range(count):
-                name = f"model-{owner}-{number}"
+            held = min(cores, total / count)
+            for number, name in enumerate(ours):
                 self._actors.append(
-                    actor.options(name=name, get_if_exists=True).remote(
-                        sealed, str(token), name=name, number=number, cores=cores
+                    self._ray.remote(ModelActor)
+                    .options(
+                        name=name,
+                        lifetime="detached",
+                        get_if_exists=True,
+                        num_cpus=held,
+                        max_restarts=-1,
+                        max_task_retries=0,
+                        max_concurrency=4,
+                        scheduling_strategy="SPREAD",
                     )
+                    .remote(sealed, token_path, name=name, number=number, cores=cores)
                 )
 
-    def begin_to_stop(self) -> None:
-        """Ask every replica to give its memory back, and do not wait for it."""
-        self._stopping = [actor.stop.remote() for actor in self._actors]
+    def keep(self) -> None:
+        """Let the replicas know that an engine lives, and end older ones that have no call under way."""
+        for actor in self._actors:
+            actor.keep.remote()
+        for name, until in list(self._leaving.items()):
+            if monotonic() > until or self._has_left(name):
+                log.info("model_replica_ended", name=name)
+                _end(name)
+                del self._leaving[name]
 
-    def stop(self) -> None:
-        """Wait until every replica has stopped, or has had its time."""
-        if self._stopping:
-            count = len(self._stopping)
-            done, late = self._ray.wait(self._stopping, num_returns=count, timeout=STOP_SECONDS)
-            log.info("model_replicas_stopped", stopped=len(done), late=len(late))
+    def _has_left(self, name: str) -> bool:
+        try:
+            return bool(self._ray.get(self._ray.get_actor(name).leave.remote(), timeout=LOOK_SECONDS))
+        except self._ray.exceptions.GetTimeoutError:
+            return False
+        except (ValueError, self._ray.exceptions.RayActorError):
+            return True  # It is gone, or it has never been more than a wish.
+
+
+def _end(name: str) -> None:
+    import ray
+
+    with contextlib.suppress(ValueError):
+        ray.kill(ray.get_actor(name), no_restart=True)
 
 
 def place_of(settings: Settings, *, number: int, cores: int) -> Place:
