@@ -61,6 +61,10 @@ export class Session implements Credentials {
     this.user = user
   }
 
+  knowOrganization({ id, name, slug }: SignedIn['organization']): void {
+    this.organization = { id, name, slug }
+  }
+
   async token(): Promise<string | null> {
     if (this.access === null) return null
     if (Date.now() < this.access.until - EARLY_MS) return this.access.token

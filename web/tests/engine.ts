@@ -1,5 +1,6 @@
 /** A stand-in for the engine: its log, its streams and what it answers, as engine/api tells them. */
-import type { Approval, Chat, Message, Page, Run } from '$/api/types'
+import type { Approval, Chat, Message, Run } from '$/api/types'
+import { lineOf } from '$/live/chats.svelte'
 import type { Source } from '$/live/source'
 import type { WireEvent } from '$/live/wire'
 
@@ -72,7 +73,7 @@ export class Engine {
 
   deleteRoom(room: Room): void {
     for (const job of this.jobs.values()) if (job.chat_id === room.id) this.end(job, 'cancelled')
-    this.announce(room.id, 'chat.deleted', { chat_id: room.id })
+    for (const member of room.members) this.announce(member, 'chat.deleted', { chat_id: room.id, user_id: member })
     room.isDeleted = true
   }
 
@@ -189,7 +190,7 @@ export class Engine {
       const { chat_id, user_id } = data
       if (kind === 'chat.joined' && user_id === ME) reader.channels.add(String(chat_id))
       if (kind === 'chat.left' && user_id === ME) reader.channels.delete(String(chat_id))
-      if (kind === 'chat.deleted') reader.channels.delete(String(chat_id))
+      if (kind === 'chat.deleted' && user_id === ME) reader.channels.delete(String(chat_id))
     }
   }
 
@@ -245,17 +246,23 @@ export class Engine {
   view(room: Room): Chat {
     const last = room.messages.at(-1)
     const numbers = { last_message_no: room.messages.length, last_message_at: last?.created_at ?? 'start' }
-    const unread = room.messages.length - (room.read.get(ME) ?? 0)
+    const read_up_to_no = room.read.get(ME) ?? 0
+    const unread = room.messages.length - read_up_to_no
+    const last_message = last === undefined ? null : lineOf(last)
     const plain = { kind: 'group' as const, roles: [], created_by: ME, created_at: 'start' }
-    return { id: room.id, title: room.title, ...plain, members: [...room.members], ...numbers, unread }
+    return { id: room.id, title: room.title, ...plain, members: [...room.members], ...numbers, unread, read_up_to_no, last_message }
   }
 
-  page(chatId: string, before: string | null): Page<Message> {
+  page(chatId: string, before: number | null): Message[] {
     const room = this.mine().find((one) => one.id === chatId)
-    const until = before === null ? Infinity : Number(before)
-    const found = (room?.messages ?? []).filter((one) => one.no < until).slice(-PAGE)
-    const first = found[0]?.no ?? 1
-    return { items: structuredClone(found).reverse(), next_cursor: first > 1 ? String(first) : null }
+    const found = (room?.messages ?? []).filter((one) => before === null || one.no < before)
+    return structuredClone(found.slice(-PAGE)).reverse()
+  }
+
+  pageAfter(chatId: string, no: number): Message[] {
+    const room = this.mine().find((one) => one.id === chatId)
+    const found = (room?.messages ?? []).filter((one) => one.no > no)
+    return structuredClone(found.slice(0, PAGE)).reverse()
   }
 
   approvals(): Approval[] {
@@ -263,10 +270,11 @@ export class Engine {
     return drafts.map((message) => ({ message: structuredClone(message) }) as Approval)
   }
 
-  currentRuns(): Run[] {
+  currentRuns(chatId: string | null): Run[] {
     const mine = new Set(this.mine().map((room) => room.id))
     const found = [...this.jobs.values()].filter((job) => mine.has(job.chat_id) && job.status !== 'completed')
-    return structuredClone(found)
+    const isAtWork = (job: Job): boolean => job.status === 'queued' || job.status === 'running'
+    return structuredClone(found.filter((job) => (chatId === null ? isAtWork(job) : job.chat_id === chatId)))
   }
 }
 
@@ -296,8 +304,10 @@ export function sourceOf(engine: Engine, late: () => Promise<void>, isReadFirst:
     chats: () => answer(() => engine.mine().map((room) => engine.view(room))),
     chat: (id) => answer(() => engine.mine().filter((one) => one.id === id).map((one) => engine.view(one))[0] ?? null),
     page: (id, before) => answer(() => engine.page(id, before)),
+    pageAfter: (id, no) => answer(() => engine.pageAfter(id, no)),
+    pageAround: (id, no) => answer(() => engine.page(id, no + 3)),
     message: (id) => answer(() => structuredClone(engine.find(id)) ?? null),
-    runs: (chatId) => answer(() => engine.currentRuns().filter((run) => chatId === null || run.chat_id === chatId)),
+    runs: (chatId) => answer(() => engine.currentRuns(chatId)),
     run: (id) => answer(() => structuredClone(engine.jobs.get(id)) ?? null),
     approvals: () => answer(() => engine.approvals()),
   }

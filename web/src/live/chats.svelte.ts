@@ -26,14 +26,17 @@ export class Chats {
     this.all.delete(chatId)
   }
 
-  /** Count a message that a chat did not have yet. */
+  /** Count a message that a chat did not have yet, and show the last one as it is now. */
   count(message: Message): void {
+    this.readOnceMore(message.chat_id)
     const chat = this.all.get(message.chat_id)
-    if (chat === undefined) return this.readOnceMore(message.chat_id)
-    if (message.no > chat.last_message_no) {
-      const unread = chat.unread + (message.no - chat.last_message_no)
-      const last = { last_message_no: message.no, last_message_at: message.created_at }
-      this.all.set(chat.id, { ...chat, ...last, unread })
+    if (chat === undefined) return
+    if (message.no >= chat.last_message_no) {
+      const isNew = message.no > chat.last_message_no
+      const last = { last_message_no: message.no, last_message: lineOf(message) }
+      const at = isNew ? { last_message_at: message.created_at } : {}
+      const unread = Math.max(0, message.no - chat.read_up_to_no)
+      this.all.set(chat.id, { ...chat, ...last, ...at, unread })
     }
     // Whoever writes has read what is above.
     if (message.author_id === this.me) this.markRead(chat.id, message.no)
@@ -41,10 +44,11 @@ export class Chats {
 
   /** I have read a chat up to a message, here or elsewhere. */
   markRead(chatId: string, upToNo: number): void {
+    this.readOnceMore(chatId)
     const chat = this.all.get(chatId)
-    if (chat === undefined) return this.readOnceMore(chatId)
-    const unread = Math.min(chat.unread, Math.max(0, chat.last_message_no - upToNo))
-    if (unread !== chat.unread) this.all.set(chatId, { ...chat, unread })
+    if (chat === undefined || upToNo <= chat.read_up_to_no) return
+    const unread = Math.max(0, chat.last_message_no - upToNo)
+    this.all.set(chatId, { ...chat, read_up_to_no: upToNo, unread })
   }
 
   /** Read a chat again; if it changes while it is being read, once more. */
@@ -79,16 +83,18 @@ export class Chats {
   know(chat: Chat): void {
     const known = this.all.get(chat.id)
     const last = known !== undefined && known.last_message_no > chat.last_message_no ? known : chat
-    const readNo = Math.max(readNoOf(chat), known === undefined ? 0 : readNoOf(known))
-    this.all.set(chat.id, {
-      ...chat,
-      last_message_no: last.last_message_no,
-      last_message_at: last.last_message_at,
-      unread: Math.max(0, last.last_message_no - readNo),
-    })
+    const read_up_to_no = Math.max(chat.read_up_to_no, known?.read_up_to_no ?? 0)
+    const { last_message_no, last_message_at, last_message } = last
+    const unread = Math.max(0, last_message_no - read_up_to_no)
+    this.all.set(chat.id, { ...chat, last_message_no, last_message_at, last_message, read_up_to_no, unread })
   }
 }
 
-export function readNoOf(chat: Chat): number {
-  return chat.last_message_no - chat.unread
+const LINE_LENGTH = 160
+
+/** How a list of chats shows a message. */
+export function lineOf(message: Message): NonNullable<Chat['last_message']> {
+  const { author_id, role, is_deleted, is_withdrawn } = message
+  const text = is_withdrawn ? '' : [...message.content].slice(0, LINE_LENGTH).join('')
+  return { author_id, role, text, is_deleted, is_withdrawn }
 }

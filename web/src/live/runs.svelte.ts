@@ -52,8 +52,6 @@ export class LiveRun {
     this.know(run)
     this.status = run.status as RunStatus
     this.error = run.error ? { code: run.error.code ?? '', detail: run.error.detail ?? '' } : null
-    const { steps } = run as Run & { steps?: Step[] }
-    if (steps) this.steps = steps
   }
 
   take(kind: string, data: Record<string, unknown>): void {
@@ -134,7 +132,7 @@ export class Runs {
     for (const run of runs) this.of(run.id).settle(run)
   }
 
-  /** Take runs of a chat that has just become mine; what events have said of some is newer. */
+  /** Take runs of a chat that was just opened; what events have said of some is newer. */
   addMissing(runs: Run[]): void {
     for (const run of runs) if (!this.all.has(run.id)) this.of(run.id).settle(run)
   }

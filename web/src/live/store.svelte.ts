@@ -27,6 +27,7 @@ export class Store {
   private readonly jobs = new Jobs()
   private readonly listeners = new Set<Listener>()
   private readonly asked = new Set<string>()
+  private readonly entering = new Map<string, object>()
   private waiting: WireEvent[] | null = null
 
   constructor(
@@ -67,7 +68,6 @@ export class Store {
   receive(event: WireEvent): void {
     if (event.kind === 'hello') {
       if (this.lastEventId === null) this.loadAnew()
-      else this.lookForGone()
       this.lastEventId = Number(event.data.last_event_id)
       return
     }
@@ -85,6 +85,7 @@ export class Store {
       const { source } = this
       const [chats, runs, drafts] = await Promise.all([source.chats(), source.runs(null), source.approvals()])
       if (this.waiting !== waiting) return // Begun anew since.
+      this.entering.clear()
       this.chats.replace(chats)
       this.runs.replace(runs)
       this.inbox.replace(drafts)
@@ -95,15 +96,6 @@ export class Store {
       this.isLoaded = true
       this.waiting = null
       for (const event of waiting) this.apply(event)
-    })
-  }
-
-  /** A chat that was deleted while the stream was cut tells nobody of it: its events are no longer mine. */
-  private lookForGone(): void {
-    const known = [...this.chats.all.keys()]
-    this.jobs.run(async () => {
-      const mine = new Set((await this.source.chats()).map((chat) => chat.id))
-      for (const chatId of known) if (!mine.has(chatId)) this.chats.refresh(chatId)
     })
   }
 
@@ -118,20 +110,53 @@ export class Store {
     const thread = new Thread(chatId)
     this.threads.set(chatId, thread)
     this.jobs.run(async () => {
-      const page = await this.source.page(chatId, null)
-      if (this.threads.get(chatId) === thread) thread.begin(page)
+      const [page, runs] = await Promise.all([this.source.page(chatId, null), this.source.runs(chatId)])
+      if (this.threads.get(chatId) !== thread) return
+      thread.begin(page)
+      this.runs.addMissing(runs)
     })
     return thread
   }
 
+  /** Begin with the newest messages again, after a jump to something old. */
+  toNewest(chatId: string): void {
+    if (this.threads.get(chatId)?.hasNewer) this.reopen(chatId)
+  }
+
   async loadOlder(thread: Thread): Promise<void> {
-    if (!thread.isLoaded || thread.isLoadingOlder || thread.cursor === null) return
+    if (!thread.isLoaded || thread.isLoadingOlder || !thread.hasOlder) return
     thread.isLoadingOlder = true
     try {
-      thread.addOlder(await this.source.page(thread.chatId, thread.cursor))
+      thread.add(await this.source.page(thread.chatId, thread.from))
     } finally {
       thread.isLoadingOlder = false
     }
+  }
+
+  async loadNewer(thread: Thread): Promise<void> {
+    const last = thread.messages.at(-1)
+    if (last === undefined || thread.isLoadingNewer || !thread.hasNewer) return
+    thread.isLoadingNewer = true
+    try {
+      thread.add(await this.source.pageAfter(thread.chatId, last.no))
+      thread.hasNewer = this.goesOnAfter(thread)
+    } finally {
+      thread.isLoadingNewer = false
+    }
+  }
+
+  /** Hold the messages around one that is not held. */
+  async jump(chatId: string, no: number): Promise<Thread> {
+    const thread = new Thread(chatId)
+    this.threads.set(chatId, thread)
+    thread.begin(await this.source.pageAround(chatId, no), true)
+    thread.hasNewer = this.goesOnAfter(thread)
+    return thread
+  }
+
+  private goesOnAfter(thread: Thread): boolean {
+    const end = this.chats.all.get(thread.chatId)?.last_message_no ?? 0
+    return (thread.messages.at(-1)?.no ?? 0) < end
   }
 
   /** Take a message as it is now: from an event, or from the answer to one's own request. */
@@ -199,14 +224,19 @@ export class Store {
   private enter(chatId: string): void {
     this.chats.refresh(chatId)
     this.inbox.refreshSoon()
+    const mine = {}
+    this.entering.set(chatId, mine)
     this.jobs.run(async () => {
       const found = await this.source.runs(chatId)
+      if (this.entering.get(chatId) !== mine) return // Left, or loaded anew, since.
+      this.entering.delete(chatId)
       this.runs.addMissing(found)
       if (found.some((run) => run.status === 'running')) this.lacksWords()
     })
   }
 
   private forgetChat(chatId: string): void {
+    this.entering.delete(chatId)
     this.chats.forget(chatId)
     this.threads.delete(chatId)
     this.runs.dropChat(chatId)

@@ -1,36 +1,43 @@
-/** What of one chat is held: its newest messages, without a gap, back to where one has scrolled. */
-import type { Message, Page } from '../api/types'
+/** What of one chat is held: a part of its messages without a gap, most often the newest. */
+import type { Message } from '../api/types'
 
 export class Thread {
   messages = $state.raw<Message[]>([])
-  /** Where older messages are asked for; null at the chat's beginning. */
-  cursor = $state<string | null>(null)
   isLoaded = $state(false)
+  /** Whether there is more after what is held: so after a jump to something old. */
+  hasNewer = $state(false)
   isLoadingOlder = $state(false)
-  /** Messages heard of since the newest page was asked for; they are newer than what it says of them. */
+  isLoadingNewer = $state(false)
+  /** The number from which on all is held: a chat's messages are numbered from 1, without gaps. */
+  from = $state(1)
+  /** Messages heard of since a page was asked for; they are newer than what it says of them. */
   private heard = new Map<string, Message>()
 
   constructor(readonly chatId: string) {}
 
-  /** Take the newest page, which was asked for before what was heard meanwhile. */
-  begin(page: Page<Message>): void {
-    const known = new Map(page.items.map((message) => [message.id, message]))
-    const oldest = page.items.at(-1)?.no ?? 0
+  get hasOlder(): boolean {
+    return this.from > 1
+  }
+
+  /** Take a page, which was asked for before what was heard meanwhile. */
+  begin(page: Message[], hasNewer = false): void {
+    const known = new Map(page.map((message) => [message.id, message]))
+    const newest = page[0]?.no ?? 0
+    this.from = page.at(-1)?.no ?? 1
     for (const message of this.heard.values()) {
-      if (message.no >= oldest || page.next_cursor === null) known.set(message.id, message)
+      if (message.no >= this.from && (!hasNewer || message.no <= newest)) known.set(message.id, message)
     }
     this.messages = inOrder([...known.values()])
-    this.cursor = page.next_cursor
     this.heard.clear()
+    this.hasNewer = hasNewer
     this.isLoaded = true
   }
 
-  /** Take a page of older messages. */
-  addOlder(page: Page<Message>): void {
+  /** Take a page of older or newer messages; what is held is newer than what the page says of it. */
+  add(page: Message[]): void {
     const known = new Set(this.messages.map((message) => message.id))
-    const older = page.items.filter((message) => !known.has(message.id))
-    this.messages = [...inOrder(older), ...this.messages]
-    this.cursor = page.next_cursor
+    this.from = Math.min(this.from, page.at(-1)?.no ?? 1)
+    this.messages = inOrder([...page.filter((message) => !known.has(message.id)), ...this.messages])
   }
 
   /** Take a message that was posted or changed, if it lies within what is held. */
@@ -42,15 +49,19 @@ export class Thread {
     const { messages } = this
     const last = messages.at(-1)
     if (last === undefined || message.no > last.no) {
-      this.messages = [...messages, message]
+      if (!this.hasNewer) this.messages = [...messages, message]
       return
     }
     const place = placeOf(messages, message.no)
-    if (messages[place]?.id === message.id) {
-      this.messages = messages.with(place, message)
-    } else if (place > 0 || this.cursor === null) {
-      this.messages = messages.toSpliced(place, 0, message)
-    }
+    if (messages[place]?.id === message.id) this.messages = messages.with(place, message)
+    else if (message.no >= this.from) this.messages = messages.toSpliced(place, 0, message)
+  }
+
+  /** Let the oldest go; they are read again when one scrolls back. */
+  trim(keep: number): void {
+    if (this.hasNewer) return
+    this.messages = this.messages.slice(-keep)
+    this.from = this.messages[0]?.no ?? this.from
   }
 
   find(messageId: string): Message | undefined {
