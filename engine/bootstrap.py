@@ -14,7 +14,7 @@ from typing import Any
 import asyncpg
 
 from engine.core import database as core_database
-from engine.core.database import APPLICATION_ROLE, MIGRATIONS, Database
+from engine.core.database import APPLICATION_ROLE, MIGRATIONS, Database, DatabaseAway
 from engine.core.embedded import OWNER, EmbeddedDatabaseFailed, EmbeddedPostgres
 from engine.core.events import Bus
 from engine.core.feed import Feed
@@ -23,7 +23,7 @@ from engine.core.migrations import migrate, read_migrations, still_to_take
 from engine.core.relay import Relay
 from engine.core.secret import Seal, load_secret
 from engine.core.settings import Settings
-from engine.domains import approvals, chats, notifications, runs, sessions
+from engine.domains import approvals, calendar, chats, notifications, runs, sessions
 from engine.domains.notifications import ChannelKind, Courier, Office
 from engine.domains.organizations import Registration
 from engine.domains.users import Passwords
@@ -35,6 +35,7 @@ from engine.worker import WorkerHost, WorkersElsewhere
 ROLES = Path(__file__).parent / "roles"
 PROMPTS = Path(__file__).parents[1] / "prompts"
 HOUSEKEEPING_SECONDS = 600
+EXPIRY_SECONDS = 30
 FULL_BATCH = 1000  # rows, of the smallest kind of batch; after fewer there is no hurry
 BETWEEN_BATCHES_SECONDS = 0.2
 DATABASE_SECONDS = 2.0
@@ -111,6 +112,17 @@ class Engine:
                 log.exception("housekeeping_failed")
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
 
+    async def expire_drafts(self) -> None:
+        """End drafts that nobody signed in time, until cancelled."""
+        while True:
+            try:
+                await approvals.expire_overdue(self.database)
+            except DatabaseAway:
+                log.warning("expiry_waits_for_the_database")
+            except Exception:  # noqa: BLE001 - others expire in a while
+                log.exception("expiry_failed")
+            await asyncio.sleep(EXPIRY_SECONDS)
+
 
 @asynccontextmanager
 async def open_engine(settings: Settings, *, tiny: bool = False, works: bool = True) -> AsyncIterator[Engine]:
@@ -142,6 +154,8 @@ async def open_engine(settings: Settings, *, tiny: bool = False, works: bool = T
             tasks = [
                 asyncio.create_task(engine.keep_house()),
                 asyncio.create_task(Postman(database, office, _couriers(settings, office)).run()),
+                asyncio.create_task(engine.expire_drafts()),
+                asyncio.create_task(calendar.Scheduler(database, roles).run()),
             ]
             if isinstance(thinks, WorkerHost):
                 tasks.append(asyncio.create_task(thinks.run()))
@@ -253,6 +267,8 @@ def make_bus() -> Bus:
     bus.on(chats.ChatDeleted, runs.cancel_of_chat)
     bus.on(runs.AnswersPosted, approvals.open_drafts)
     notifications.listen(bus)
+    bus.on(runs.RunsEnded, calendar.hear_ends)
+    bus.on(approvals.DraftDecided, calendar.hear_verdict)
     sessions.listen(bus)
     return bus
 
@@ -295,6 +311,7 @@ def _known_roles(database: Database) -> Catalogue:
 def _open_relay(url: str, database: Database) -> asyncio.Task[None]:
     relay = Relay(url, database.feed)
     runs.let_travel(relay)
+    calendar.let_travel(relay)
     let_roles_travel(relay)
     notifications.let_travel(relay)
     return asyncio.create_task(relay.run())

@@ -63,6 +63,103 @@ ALTER TABLE public.audit_log ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE public.calendar_events (
+    org_id uuid DEFAULT public.current_org() NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    owner_id uuid NOT NULL,
+    title text NOT NULL,
+    description text DEFAULT ''::text NOT NULL,
+    kind text NOT NULL,
+    starts_at timestamp with time zone NOT NULL,
+    timezone text NOT NULL,
+    cron text,
+    rrule text,
+    every_seconds integer,
+    ends_at timestamp with time zone,
+    count integer,
+    exdates timestamp without time zone[] DEFAULT '{}'::timestamp without time zone[] NOT NULL,
+    working_days text DEFAULT 'any'::text NOT NULL,
+    country text DEFAULT 'RU'::text NOT NULL,
+    role_code text,
+    instruction text DEFAULT ''::text NOT NULL,
+    chat_id uuid,
+    misfire text DEFAULT 'run_once'::text NOT NULL,
+    grace_seconds integer DEFAULT 300 NOT NULL,
+    status text DEFAULT 'active'::text NOT NULL,
+    paused_because text,
+    failures integer DEFAULT 0 NOT NULL,
+    next_nominal timestamp with time zone,
+    next_at timestamp with time zone,
+    version integer DEFAULT 1 NOT NULL,
+    uid text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT calendar_events_check CHECK (((kind <> 'recurring'::text) OR ((cron IS NULL) <> (rrule IS NULL)))),
+    CONSTRAINT calendar_events_check1 CHECK (((kind <> 'interval'::text) OR (every_seconds IS NOT NULL))),
+    CONSTRAINT calendar_events_check2 CHECK (((role_code IS NULL) OR (chat_id IS NOT NULL))),
+    CONSTRAINT calendar_events_check3 CHECK (((next_at IS NULL) = (next_nominal IS NULL))),
+    CONSTRAINT calendar_events_count_check CHECK (((count >= 1) AND (count <= 1000))),
+    CONSTRAINT calendar_events_country_check CHECK ((length(country) = 2)),
+    CONSTRAINT calendar_events_cron_check CHECK ((length(cron) <= 200)),
+    CONSTRAINT calendar_events_description_check CHECK ((length(description) <= 8000)),
+    CONSTRAINT calendar_events_every_seconds_check CHECK ((every_seconds >= 60)),
+    CONSTRAINT calendar_events_grace_seconds_check CHECK (((grace_seconds >= 0) AND (grace_seconds <= 604800))),
+    CONSTRAINT calendar_events_instruction_check CHECK ((length(instruction) <= 8000)),
+    CONSTRAINT calendar_events_kind_check CHECK ((kind = ANY (ARRAY['one_time'::text, 'recurring'::text, 'interval'::text]))),
+    CONSTRAINT calendar_events_misfire_check CHECK ((misfire = ANY (ARRAY['run_once'::text, 'run_all'::text, 'skip'::text]))),
+    CONSTRAINT calendar_events_role_code_check CHECK (((length(role_code) >= 1) AND (length(role_code) <= 64))),
+    CONSTRAINT calendar_events_rrule_check CHECK ((length(rrule) <= 500)),
+    CONSTRAINT calendar_events_status_check CHECK ((status = ANY (ARRAY['active'::text, 'paused'::text, 'ended'::text, 'deleted'::text]))),
+    CONSTRAINT calendar_events_timezone_check CHECK (((length(timezone) >= 1) AND (length(timezone) <= 64))),
+    CONSTRAINT calendar_events_title_check CHECK (((length(title) >= 1) AND (length(title) <= 200))),
+    CONSTRAINT calendar_events_uid_check CHECK (((length(uid) >= 1) AND (length(uid) <= 400))),
+    CONSTRAINT calendar_events_working_days_check CHECK ((working_days = ANY (ARRAY['any'::text, 'next'::text, 'previous'::text, 'skip'::text])))
+)
+WITH (fillfactor='80');
+
+ALTER TABLE ONLY public.calendar_events FORCE ROW LEVEL SECURITY;
+
+CREATE TABLE public.calendar_feeds (
+    org_id uuid DEFAULT public.current_org() NOT NULL,
+    user_id uuid NOT NULL,
+    token_hash bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY public.calendar_feeds FORCE ROW LEVEL SECURITY;
+
+CREATE TABLE public.calendar_firings (
+    org_id uuid DEFAULT public.current_org() NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    event_id uuid NOT NULL,
+    occurrence timestamp with time zone NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    fired_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    status text NOT NULL,
+    is_manual boolean DEFAULT false NOT NULL,
+    missed integer DEFAULT 0 NOT NULL,
+    attempts integer DEFAULT 1 NOT NULL,
+    retry_at timestamp with time zone,
+    message_id uuid,
+    run_id uuid,
+    answer_id uuid,
+    error_code text,
+    error_detail text,
+    ended_at timestamp with time zone,
+    CONSTRAINT calendar_firings_status_check CHECK ((status = ANY (ARRAY['running'::text, 'waiting'::text, 'done'::text, 'failed'::text, 'skipped'::text, 'cancelled'::text])))
+)
+WITH (fillfactor='80');
+
+ALTER TABLE ONLY public.calendar_firings FORCE ROW LEVEL SECURITY;
+
+CREATE TABLE public.calendar_guests (
+    org_id uuid DEFAULT public.current_org() NOT NULL,
+    event_id uuid NOT NULL,
+    user_id uuid NOT NULL
+);
+
+ALTER TABLE ONLY public.calendar_guests FORCE ROW LEVEL SECURITY;
+
 CREATE TABLE public.chat_members (
     org_id uuid DEFAULT public.current_org() NOT NULL,
     chat_id uuid NOT NULL,
@@ -190,6 +287,7 @@ CREATE TABLE public.drafts (
     comment text,
     original text,
     edited text,
+    expires_at timestamp with time zone,
     CONSTRAINT drafts_check CHECK (((status = 'draft'::text) = (decided_at IS NULL))),
     CONSTRAINT drafts_comment_check CHECK ((length(comment) <= 4000)),
     CONSTRAINT drafts_status_check CHECK ((status = ANY (ARRAY['draft'::text, 'approved'::text, 'edited'::text, 'rejected'::text, 'expired'::text, 'superseded'::text])))
@@ -237,9 +335,11 @@ CREATE TABLE public.messages (
     edited_at timestamp with time zone,
     deleted_at timestamp with time zone,
     withdrawn_at timestamp with time zone,
+    via text,
     CONSTRAINT messages_check CHECK (((author_id IS NULL) = (role_code IS NOT NULL))),
     CONSTRAINT messages_client_message_id_check CHECK (((length(client_message_id) >= 1) AND (length(client_message_id) <= 100))),
-    CONSTRAINT messages_content_check CHECK ((length(content) <= 400000))
+    CONSTRAINT messages_content_check CHECK ((length(content) <= 400000)),
+    CONSTRAINT messages_via_check CHECK (((length(via) >= 1) AND (length(via) <= 32)))
 );
 
 ALTER TABLE ONLY public.messages FORCE ROW LEVEL SECURITY;
@@ -463,8 +563,33 @@ CREATE TABLE public.users (
 
 ALTER TABLE ONLY public.users FORCE ROW LEVEL SECURITY;
 
+CREATE TABLE public.working_days (
+    org_id uuid DEFAULT public.current_org() NOT NULL,
+    country text NOT NULL,
+    day date NOT NULL,
+    is_working boolean NOT NULL,
+    CONSTRAINT working_days_country_check CHECK ((length(country) = 2))
+);
+
+ALTER TABLE ONLY public.working_days FORCE ROW LEVEL SECURITY;
+
 ALTER TABLE ONLY public.audit_log
     ADD CONSTRAINT audit_log_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.calendar_events
+    ADD CONSTRAINT calendar_events_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.calendar_feeds
+    ADD CONSTRAINT calendar_feeds_pkey PRIMARY KEY (org_id, user_id);
+
+ALTER TABLE ONLY public.calendar_firings
+    ADD CONSTRAINT calendar_firings_org_id_event_id_occurrence_key UNIQUE (org_id, event_id, occurrence);
+
+ALTER TABLE ONLY public.calendar_firings
+    ADD CONSTRAINT calendar_firings_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.calendar_guests
+    ADD CONSTRAINT calendar_guests_pkey PRIMARY KEY (org_id, event_id, user_id);
 
 ALTER TABLE ONLY public.chat_members
     ADD CONSTRAINT chat_members_pkey PRIMARY KEY (org_id, chat_id, user_id);
@@ -574,6 +699,27 @@ ALTER TABLE ONLY public.tool_calls
 ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_pkey PRIMARY KEY (org_id, id);
 
+ALTER TABLE ONLY public.working_days
+    ADD CONSTRAINT working_days_pkey PRIMARY KEY (org_id, country, day);
+
+CREATE INDEX calendar_events_due ON public.calendar_events USING btree (next_at) WHERE (status = 'active'::text);
+
+CREATE INDEX calendar_events_of_chat ON public.calendar_events USING btree (org_id, chat_id);
+
+CREATE INDEX calendar_events_of_owner ON public.calendar_events USING btree (org_id, owner_id);
+
+CREATE UNIQUE INDEX calendar_events_uid ON public.calendar_events USING btree (org_id, owner_id, uid) WHERE (status <> 'deleted'::text);
+
+CREATE UNIQUE INDEX calendar_feeds_token ON public.calendar_feeds USING btree (token_hash);
+
+CREATE INDEX calendar_firings_of_event ON public.calendar_firings USING btree (org_id, event_id, fired_at DESC);
+
+CREATE INDEX calendar_firings_of_run ON public.calendar_firings USING btree (org_id, run_id) WHERE (run_id IS NOT NULL);
+
+CREATE INDEX calendar_firings_retried ON public.calendar_firings USING btree (retry_at) WHERE (retry_at IS NOT NULL);
+
+CREATE INDEX calendar_guests_of_user ON public.calendar_guests USING btree (org_id, user_id);
+
 CREATE INDEX chat_members_of_user ON public.chat_members USING btree (org_id, user_id);
 
 CREATE INDEX deliveries_dead ON public.deliveries USING btree (org_id, finished_at DESC) WHERE (status = 'dead'::text);
@@ -587,6 +733,8 @@ CREATE INDEX deliveries_leased ON public.deliveries USING btree (lease_until) WH
 CREATE INDEX deliveries_of_channel ON public.deliveries USING btree (org_id, channel_id, created_at DESC);
 
 CREATE INDEX delivery_attempts_at ON public.delivery_attempts USING btree (org_id, ended_at DESC, delivery_id DESC, fence DESC);
+
+CREATE INDEX drafts_expiring ON public.drafts USING btree (expires_at) WHERE ((status = 'draft'::text) AND (expires_at IS NOT NULL));
 
 CREATE INDEX drafts_pending ON public.drafts USING btree (org_id, opened_at DESC) WHERE (status = 'draft'::text);
 
@@ -650,6 +798,42 @@ CREATE UNIQUE INDEX users_username ON public.users USING btree (org_id, lower(us
 
 ALTER TABLE ONLY public.audit_log
     ADD CONSTRAINT audit_log_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.organizations(id);
+
+ALTER TABLE ONLY public.calendar_events
+    ADD CONSTRAINT calendar_events_org_id_chat_id_fkey FOREIGN KEY (org_id, chat_id) REFERENCES public.chats(org_id, id);
+
+ALTER TABLE ONLY public.calendar_events
+    ADD CONSTRAINT calendar_events_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.organizations(id);
+
+ALTER TABLE ONLY public.calendar_events
+    ADD CONSTRAINT calendar_events_org_id_owner_id_fkey FOREIGN KEY (org_id, owner_id) REFERENCES public.users(org_id, id);
+
+ALTER TABLE ONLY public.calendar_feeds
+    ADD CONSTRAINT calendar_feeds_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.organizations(id);
+
+ALTER TABLE ONLY public.calendar_feeds
+    ADD CONSTRAINT calendar_feeds_org_id_user_id_fkey FOREIGN KEY (org_id, user_id) REFERENCES public.users(org_id, id);
+
+ALTER TABLE ONLY public.calendar_firings
+    ADD CONSTRAINT calendar_firings_org_id_event_id_fkey FOREIGN KEY (org_id, event_id) REFERENCES public.calendar_events(org_id, id);
+
+ALTER TABLE ONLY public.calendar_firings
+    ADD CONSTRAINT calendar_firings_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.organizations(id);
+
+ALTER TABLE ONLY public.calendar_firings
+    ADD CONSTRAINT calendar_firings_org_id_message_id_fkey FOREIGN KEY (org_id, message_id) REFERENCES public.messages(org_id, id);
+
+ALTER TABLE ONLY public.calendar_firings
+    ADD CONSTRAINT calendar_firings_org_id_run_id_fkey FOREIGN KEY (org_id, run_id) REFERENCES public.runs(org_id, id);
+
+ALTER TABLE ONLY public.calendar_guests
+    ADD CONSTRAINT calendar_guests_org_id_event_id_fkey FOREIGN KEY (org_id, event_id) REFERENCES public.calendar_events(org_id, id);
+
+ALTER TABLE ONLY public.calendar_guests
+    ADD CONSTRAINT calendar_guests_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.organizations(id);
+
+ALTER TABLE ONLY public.calendar_guests
+    ADD CONSTRAINT calendar_guests_org_id_user_id_fkey FOREIGN KEY (org_id, user_id) REFERENCES public.users(org_id, id);
 
 ALTER TABLE ONLY public.chat_members
     ADD CONSTRAINT chat_members_org_id_chat_id_fkey FOREIGN KEY (org_id, chat_id) REFERENCES public.chats(org_id, id);
@@ -828,7 +1012,18 @@ ALTER TABLE ONLY public.tool_calls
 ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.organizations(id);
 
+ALTER TABLE ONLY public.working_days
+    ADD CONSTRAINT working_days_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.organizations(id);
+
 ALTER TABLE public.audit_log ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.calendar_events ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.calendar_feeds ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.calendar_firings ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.calendar_guests ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.chat_members ENABLE ROW LEVEL SECURITY;
 
@@ -852,9 +1047,15 @@ ALTER TABLE public.delivery_items ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.drafts ENABLE ROW LEVEL SECURITY;
 
+CREATE POLICY due ON public.calendar_events FOR SELECT TO rugpt_across USING (true);
+
+CREATE POLICY due ON public.calendar_firings FOR SELECT TO rugpt_across USING (true);
+
 ALTER TABLE public.event_counters ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.events ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY expiry ON public.drafts FOR SELECT TO rugpt_across USING (true);
 
 CREATE POLICY housekeeping ON public.checkpoint_blobs TO rugpt_across USING (true);
 
@@ -877,6 +1078,14 @@ ALTER TABLE public.notifications ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.organizations ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY own_organization ON public.audit_log USING ((org_id = public.current_org()));
+
+CREATE POLICY own_organization ON public.calendar_events USING ((org_id = public.current_org()));
+
+CREATE POLICY own_organization ON public.calendar_feeds USING ((org_id = public.current_org()));
+
+CREATE POLICY own_organization ON public.calendar_firings USING ((org_id = public.current_org()));
+
+CREATE POLICY own_organization ON public.calendar_guests USING ((org_id = public.current_org()));
 
 CREATE POLICY own_organization ON public.chat_members USING ((org_id = public.current_org()));
 
@@ -926,6 +1135,8 @@ CREATE POLICY own_organization ON public.tool_calls USING ((org_id = public.curr
 
 CREATE POLICY own_organization ON public.users USING ((org_id = public.current_org()));
 
+CREATE POLICY own_organization ON public.working_days USING ((org_id = public.current_org()));
+
 CREATE POLICY queue ON public.deliveries TO rugpt_across USING (true);
 
 CREATE POLICY queue ON public.runs TO rugpt_across USING (true);
@@ -948,16 +1159,34 @@ CREATE POLICY sign_in ON public.organizations FOR SELECT TO rugpt_across USING (
 
 CREATE POLICY sign_in ON public.users FOR SELECT TO rugpt_across USING (true);
 
+CREATE POLICY subscription ON public.calendar_feeds FOR SELECT TO rugpt_across USING (true);
+
 ALTER TABLE public.telegram_questions ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.tool_calls ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.users ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.working_days ENABLE ROW LEVEL SECURITY;
 GRANT USAGE ON SCHEMA public TO rugpt_app;
 GRANT USAGE ON SCHEMA public TO rugpt_across;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.chats TO rugpt_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.role_settings TO rugpt_app;
 GRANT SELECT,INSERT ON TABLE public.audit_log TO rugpt_app;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.calendar_events TO rugpt_app;
+GRANT SELECT(org_id) ON TABLE public.calendar_events TO rugpt_across;
+GRANT SELECT(id) ON TABLE public.calendar_events TO rugpt_across;
+GRANT SELECT(status) ON TABLE public.calendar_events TO rugpt_across;
+GRANT SELECT(next_at) ON TABLE public.calendar_events TO rugpt_across;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.calendar_feeds TO rugpt_app;
+GRANT SELECT(org_id) ON TABLE public.calendar_feeds TO rugpt_across;
+GRANT SELECT(user_id) ON TABLE public.calendar_feeds TO rugpt_across;
+GRANT SELECT(token_hash) ON TABLE public.calendar_feeds TO rugpt_across;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.calendar_firings TO rugpt_app;
+GRANT SELECT(org_id) ON TABLE public.calendar_firings TO rugpt_across;
+GRANT SELECT(id) ON TABLE public.calendar_firings TO rugpt_across;
+GRANT SELECT(retry_at) ON TABLE public.calendar_firings TO rugpt_across;
+GRANT SELECT,INSERT,DELETE ON TABLE public.calendar_guests TO rugpt_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.chat_members TO rugpt_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.checkpoint_blobs TO rugpt_app;
 GRANT DELETE ON TABLE public.checkpoint_blobs TO rugpt_across;
@@ -992,6 +1221,10 @@ GRANT SELECT(created_at) ON TABLE public.deliveries TO rugpt_across;
 GRANT SELECT,INSERT ON TABLE public.delivery_attempts TO rugpt_app;
 GRANT SELECT,INSERT ON TABLE public.delivery_items TO rugpt_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.drafts TO rugpt_app;
+GRANT SELECT(org_id) ON TABLE public.drafts TO rugpt_across;
+GRANT SELECT(message_id) ON TABLE public.drafts TO rugpt_across;
+GRANT SELECT(status) ON TABLE public.drafts TO rugpt_across;
+GRANT SELECT(expires_at) ON TABLE public.drafts TO rugpt_across;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.event_counters TO rugpt_app;
 GRANT SELECT,INSERT ON TABLE public.events TO rugpt_app;
 GRANT DELETE ON TABLE public.events TO rugpt_across;
@@ -1062,3 +1295,4 @@ GRANT SELECT(username) ON TABLE public.users TO rugpt_across;
 GRANT SELECT(email) ON TABLE public.users TO rugpt_across;
 GRANT SELECT(is_active) ON TABLE public.users TO rugpt_across;
 GRANT SELECT(password_hash) ON TABLE public.users TO rugpt_across;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.working_days TO rugpt_app;

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import count
+from typing import Any
 from uuid import UUID, uuid4
 
 from engine.core.database import Database
 from engine.core.events import Bus
-from engine.domains import approvals, chats, notifications, organizations, runs, sessions, users
+from engine.domains import approvals, calendar, chats, notifications, organizations, runs, sessions, users
 from engine.domains.chats import ChatKind
 from engine.domains.runs import FENCE_SHIFT, Claim, Outcome, Run, RunEvent
 from engine.domains.users import Actor, Passwords, User, UserRole
@@ -185,6 +187,13 @@ class World:
         await self.finish(completed(claim, text, approvers=list(approvers)))
         return run.answer_id
 
+    async def event(self, owner: Person, *, title: str = "Табель", **more: Any) -> calendar.CalendarEvent:
+        """Let a person plan something for every year; `more` are other parts of the plan."""
+        yearly = calendar.Schedule("recurring", datetime.now(UTC), "Europe/Moscow", cron="0 9 1 3 *")
+        plan = calendar.Plan(title, **{"schedule": yearly, **more})
+        async with self.database.as_organization(owner.org_id) as tx:
+            return await calendar.create_event(tx, owner.actor, plan, known_roles=SHIPPED)
+
 
 def introduce(bus: Bus) -> None:
     """Let the rooms react to one another as they do in a running engine."""
@@ -192,6 +201,8 @@ def introduce(bus: Bus) -> None:
     bus.on(chats.ChatDeleted, runs.cancel_of_chat)
     bus.on(runs.AnswersPosted, approvals.open_drafts)
     notifications.listen(bus)
+    bus.on(runs.RunsEnded, calendar.hear_ends)
+    bus.on(approvals.DraftDecided, calendar.hear_verdict)
 
 
 def completed(claim: Claim, text: str = "Можно.", *, approvers: list[str] | None = None) -> Outcome:

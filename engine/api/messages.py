@@ -44,6 +44,7 @@ class MessageView(BaseModel):
     mentions: list[MentionView] = []
     reply_to: UUID | None = None
     client_message_id: str | None = None
+    via: str | None = None  # how it came, such as `calendar`; null: somebody typed it, or a role wrote it
     created_at: datetime
     edited_at: datetime | None = None
     is_deleted: bool = False
@@ -99,6 +100,7 @@ def message_view(
         mentions=[MentionView(**mention) for mention in message.mentions],
         reply_to=message.reply_to,
         client_message_id=message.client_message_id,
+        via=message.via,
         created_at=message.created_at,
         edited_at=message.edited_at,
         is_deleted=message.deleted_at is not None,

@@ -93,6 +93,20 @@ class Transaction:
         """Send an item to the feed once this transaction is true, and not at all if it fails."""
         self._after_commit.append(item)
 
+    @asynccontextmanager
+    async def attempt(self) -> AsyncIterator[None]:
+        """Take back what is done inside, announcements included, when it raises; what was before stays."""
+        announced, kept = len(self._announcements), len(self._after_commit)
+        await self._connection.execute("SAVEPOINT attempt")
+        try:
+            yield
+        except BaseException:
+            del self._announcements[announced:], self._after_commit[kept:]
+            if not self._connection.is_closed():
+                await self._connection.execute("ROLLBACK TO attempt", timeout=RELEASE_SECONDS)
+            raise
+        await self._connection.execute("RELEASE attempt")
+
     async def number_announcements(self) -> list[object]:
         """Write the announcements as the last thing of the transaction; return what the feed must hear.
 

@@ -175,7 +175,9 @@ class Catalogue:
             prompt=own,
             tools=tuple(file.tools),
             limits=Limits(file.limits.steps, file.limits.seconds, file.limits.tokens),
-            validation=Validation(file.validation.required, tuple(file.validation.approvers)),
+            validation=Validation(
+                file.validation.required, tuple(file.validation.approvers), file.validation.hours
+            ),
             temperature=file.temperature,
             steps=tuple(steps),
             members=tuple(file.members),

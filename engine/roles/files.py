@@ -44,6 +44,7 @@ class LimitsFile(_Part):
 class ValidationFile(_Part):
     required: bool = True
     approvers: list[Approver] = Field(default=["asker", "admins"], min_length=1, max_length=20)
+    hours: int | None = Field(default=None, ge=1, le=8760)
 
 
 class StepFile(_Part):

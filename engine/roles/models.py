@@ -37,11 +37,13 @@ class Limits:
 class Validation:
     """Whether a draft of this role waits for a signature, and whose.
 
-    An approver is `asker`, `members`, `admins`, or a username.
+    An approver is `asker`, `members`, `admins`, or a username. After `hours` without a signature the draft
+    expires; None waits for ever.
     """
 
     required: bool
     approvers: tuple[str, ...]
+    hours: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,11 @@ class Role:
                 "seconds": self.limits.seconds,
                 "tokens": self.limits.tokens,
             },
-            "validation": {"required": self.validation.required, "approvers": self.validation.approvers},
+            "validation": {
+                "required": self.validation.required,
+                "approvers": self.validation.approvers,
+                "hours": self.validation.hours,
+            },
             "prompts": {
                 prompt.name: prompt.text for prompt in (self.prompt, *(step.prompt for step in self.steps))
             },

@@ -106,12 +106,26 @@ class Attempt:
             )
         )
 
-    def completed(self, text: str, *, limit: str | None, approvers: list[str] | None) -> Outcome:
+    def completed(
+        self,
+        text: str,
+        *,
+        limit: str | None,
+        approvers: list[str] | None,
+        sign_within_hours: int | None = None,
+    ) -> Outcome:
         """End the attempt with an answer; `approvers` None means that nobody has to sign it."""
         data: dict[str, Any] = {"message_id": str(self.claim.answer_id)}
         if limit:
             data["limit"] = limit
-        return self._ended("completed", data, text=_storable(text), limit_hit=limit, approvers=approvers)
+        return self._ended(
+            "completed",
+            data,
+            text=_storable(text),
+            limit_hit=limit,
+            approvers=approvers,
+            sign_within_hours=sign_within_hours,
+        )
 
     def failed(self, code: str, detail: str) -> Outcome:
         """End the attempt without an answer; a person may retry the run."""

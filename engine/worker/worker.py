@@ -262,7 +262,12 @@ class Worker:
             log.exception("run_broke", org_id=str(claim.org_id), run_id=str(claim.id))
             return attempt.failed("internal_error", "The engine failed here; the error is in its log.")
         approvers = list(role.validation.approvers) if role.validation.required else None
-        return attempt.completed(answer.text, limit=answer.limit, approvers=approvers)
+        return attempt.completed(
+            answer.text,
+            limit=answer.limit,
+            approvers=approvers,
+            sign_within_hours=role.validation.hours,
+        )
 
     def _say(self, attempt: Attempt, piece: str) -> None:
         attempt.say(piece)

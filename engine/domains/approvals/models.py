@@ -46,6 +46,7 @@ class Draft:
     comment: str | None
     original: str | None
     edited: str | None
+    expires_at: datetime | None = None  # until when somebody may sign it; None: for ever
 
     def may_be_signed_by(self, actor: Actor, *, username: str | None, is_member: bool) -> bool:
         """Whether the role's policy lets this person sign; who may sign may also read what was rejected.
@@ -74,7 +75,7 @@ class DraftsOpened:
 
 @dataclass(frozen=True, slots=True)
 class DraftDecided:
-    """A person signed, changed or rejected a draft."""
+    """A person signed, changed or rejected a draft, or nobody did so in time."""
 
     draft: Draft
     message: Message  # as it stands after the verdict

@@ -21,8 +21,22 @@ async def open_drafts(tx: Transaction, outcomes: list[Outcome]) -> list[Draft]:
         role_codes=[outcome.claim.role_code for outcome in outcomes],
         asker_ids=[outcome.claim.asker_id for outcome in outcomes],
         approvers=[outcome.approvers for outcome in outcomes],
+        hours=[outcome.sign_within_hours for outcome in outcomes],
     )
     return [Draft(**row) for row in rows]
+
+
+async def overdue(tx: Transaction, *, count: int) -> dict[UUID, list[UUID]]:
+    """Return drafts that nobody signed in time, by organization."""
+    found: dict[UUID, list[UUID]] = {}
+    for row in await tx.all(SQL.overdue, count=count):
+        found.setdefault(row["org_id"], []).append(row["message_id"])
+    return found
+
+
+async def expire(tx: Transaction, *, message_ids: list[UUID]) -> list[Draft]:
+    """End drafts that nobody signed in time; return those that were still waiting."""
+    return [Draft(**row) for row in await tx.all(SQL.expire, message_ids=message_ids)]
 
 
 async def decide(

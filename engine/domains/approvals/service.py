@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from engine.core.database import Transaction
+from engine.core.database import Database, Transaction
 from engine.domains import audit, chats, users
 from engine.domains.approvals import repository
 from engine.domains.approvals.errors import AlreadyValidated, DraftNotFound, EditNeedsText, NotAnApprover
@@ -20,6 +20,7 @@ from engine.domains.runs import AnswersPosted
 from engine.domains.users import Actor
 
 MOST_COUNTED = 1000
+MOST_EXPIRED_AT_ONCE = 200
 
 
 async def open_drafts(tx: Transaction, posted: AnswersPosted) -> None:
@@ -90,19 +91,7 @@ async def decide(
         run_id=decided.run_id,
         role=decided.role_code,
     )
-    tx.announce(
-        decided.chat_id,
-        "message.validated",
-        {
-            "message_id": message_id,
-            "chat_id": decided.chat_id,
-            "run_id": decided.run_id,
-            "status": decided.status,
-            "by": actor.user_id,
-        },
-        live=DraftDecided(decided, message),
-    )
-    await tx.emit(DraftDecided(decided, message))
+    await _tell(tx, decided, message, by=actor.user_id)
     return decided
 
 
@@ -149,6 +138,37 @@ async def count_drafts(tx: Transaction, actor: Actor, *, most: int = MOST_COUNTE
         chat_ids=await chats.chat_ids_of(tx, actor),
         most=most,
     )
+
+
+async def expire_overdue(database: Database) -> int:
+    """End drafts of any organization that nobody signed in the time their role gives; return how many."""
+    async with database.across_organizations(reason="find overdue drafts") as tx:
+        overdue = await repository.overdue(tx, count=MOST_EXPIRED_AT_ONCE)
+    expired = 0
+    for org_id, message_ids in overdue.items():
+        async with database.as_organization(org_id) as tx:
+            drafts = await repository.expire(tx, message_ids=message_ids)
+            messages = await chats.messages_by_ids(tx, [draft.message_id for draft in drafts])
+            for draft in drafts:
+                await _tell(tx, draft, messages[draft.message_id], by=None)
+            expired += len(drafts)
+    return expired
+
+
+async def _tell(tx: Transaction, decided: Draft, message: chats.Message, *, by: UUID | None) -> None:
+    tx.announce(
+        decided.chat_id,
+        "message.validated",
+        {
+            "message_id": decided.message_id,
+            "chat_id": decided.chat_id,
+            "run_id": decided.run_id,
+            "status": decided.status,
+            "by": by,
+        },
+        live=DraftDecided(decided, message),
+    )
+    await tx.emit(DraftDecided(decided, message))
 
 
 async def _draft_for(tx: Transaction, actor: Actor, message_id: UUID) -> tuple[Draft, bool]:

@@ -1,5 +1,85 @@
 """The calendar is where things are planned: events, when they come round, and what happened each time."""
 
-from engine.domains.calendar.models import EventFired, FiringFailed
+from engine.domains.calendar.errors import EventNotFound, FeedNotFound, ScheduleInvalid, TooManyOccurrences
+from engine.domains.calendar.firing import fire_due, fire_now, hear_ends, hear_verdict, try_again
+from engine.domains.calendar.models import (
+    CalendarChanged,
+    CalendarEvent,
+    EventFired,
+    EventKind,
+    EventStatus,
+    Firing,
+    FiringFailed,
+    FiringStatus,
+    Misfire,
+    Occurrence,
+    Plan,
+    Schedule,
+    WorkingDays,
+)
+from engine.domains.calendar.recurrence import local_time
+from engine.domains.calendar.scheduler import Scheduler, let_travel
+from engine.domains.calendar.service import (
+    FARTHEST_PREVIEW,
+    change_event,
+    check,
+    close_feed,
+    create_event,
+    delete_event,
+    feed_reader,
+    get_event,
+    list_events,
+    list_firings,
+    open_feed,
+    pause_event,
+    preview,
+    resume_event,
+    set_working_days,
+    working_calendar,
+)
+from engine.domains.calendar.working_days import WorkingCalendar
 
-__all__ = ["EventFired", "FiringFailed"]
+__all__ = [
+    "FARTHEST_PREVIEW",
+    "CalendarChanged",
+    "CalendarEvent",
+    "EventFired",
+    "EventKind",
+    "EventNotFound",
+    "EventStatus",
+    "FeedNotFound",
+    "Firing",
+    "FiringFailed",
+    "FiringStatus",
+    "Misfire",
+    "Occurrence",
+    "Plan",
+    "Schedule",
+    "ScheduleInvalid",
+    "Scheduler",
+    "TooManyOccurrences",
+    "WorkingCalendar",
+    "WorkingDays",
+    "change_event",
+    "check",
+    "close_feed",
+    "create_event",
+    "delete_event",
+    "feed_reader",
+    "fire_due",
+    "fire_now",
+    "get_event",
+    "hear_ends",
+    "hear_verdict",
+    "let_travel",
+    "list_events",
+    "list_firings",
+    "local_time",
+    "open_feed",
+    "pause_event",
+    "preview",
+    "resume_event",
+    "set_working_days",
+    "try_again",
+    "working_calendar",
+]

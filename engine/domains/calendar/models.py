@@ -1,7 +1,7 @@
 """Calendar: what was planned, when it comes round, and what happened each time."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
@@ -44,32 +44,40 @@ class Occurrence:
 
 
 @dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to happen, and when.
+
+    With a role, the role works on `instruction` in the chat; without one, `description` is said there, if
+    there is a chat. `notify` are the people to tell. An occurrence that nobody looked at for longer than
+    `grace_seconds` was missed, and `misfire` says what becomes of it.
+    """
+
+    title: str
+    schedule: Schedule
+    description: str = ""
+    role_code: str | None = None
+    instruction: str = ""
+    chat_id: UUID | None = None
+    notify: tuple[UUID, ...] = ()
+    misfire: Misfire = "run_once"
+    grace_seconds: int = 300
+
+
+@dataclass(frozen=True, slots=True)
 class CalendarEvent:
-    """Something planned, with what is to happen when it comes round."""
+    """Something planned, and how far it is."""
 
     id: UUID
     owner_id: UUID
-    title: str
-    description: str
-    schedule: Schedule
-    role_code: str | None
-    instruction: str
-    chat_id: UUID | None
-    notify: tuple[UUID, ...]
-    misfire: Misfire
-    grace_seconds: int
+    plan: Plan
     status: EventStatus
     paused_because: str | None
     failures: int  # failed firings in a row
     next: Occurrence | None
     version: int
+    uid: str  # how calendar programs know it
     created_at: datetime
     updated_at: datetime
-    uid: str
-
-    @property
-    def grace(self) -> timedelta:
-        return timedelta(seconds=self.grace_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,3 +134,8 @@ class FiringFailed:
     code: str
     detail: str
     is_paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarChanged:
+    """Something may be due sooner than was thought; wakes the schedulers."""

@@ -65,6 +65,7 @@ class Message:
     edited_at: datetime | None
     deleted_at: datetime | None
     withdrawn_at: datetime | None
+    via: str | None  # how it came, such as `calendar`; None: somebody typed it, or a role wrote it
 
 
 @dataclass(frozen=True, slots=True)

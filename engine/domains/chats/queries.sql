@@ -67,6 +67,10 @@ UPDATE chats
 -- The chat disappears for everybody; its rows stay until erasure.
 UPDATE chats SET deleted_at = now() WHERE id = :chat_id AND deleted_at IS NULL;
 
+-- name: members_of_chat
+-- Who is in a chat.
+SELECT user_id FROM chat_members WHERE chat_id = :chat_id;
+
 -- name: insert_members
 -- Adds people who are not yet in the chat; they have nothing unread. Returns those who are new.
 INSERT INTO chat_members (chat_id, user_id, last_read_no)
@@ -105,17 +109,17 @@ WITH place AS (
       FROM place
      WHERE chat_members.chat_id = place.id AND chat_members.user_id = :author_id
 )
-INSERT INTO messages (chat_id, no, author_id, content, mentions, reply_to, client_message_id)
+INSERT INTO messages (chat_id, no, author_id, content, mentions, reply_to, client_message_id, via)
 SELECT place.id, place.last_message_no, :author_id, :content, :mentions::jsonb, :reply_to::uuid,
-       :client_message_id::text
+       :client_message_id::text, :via::text
   FROM place
 RETURNING id, chat_id, no, author_id, role_code, content, mentions, reply_to, client_message_id, created_at,
-          edited_at, deleted_at, withdrawn_at;
+          edited_at, deleted_at, withdrawn_at, via;
 
 -- name: message_by_client_id
 -- The message that this author posted here under this client_message_id.
 SELECT id, chat_id, no, author_id, role_code, content, mentions, reply_to, client_message_id, created_at,
-       edited_at, deleted_at, withdrawn_at
+       edited_at, deleted_at, withdrawn_at, via
   FROM messages
  WHERE chat_id = :chat_id AND author_id = :author_id AND client_message_id = :client_message_id::text;
 
@@ -136,7 +140,7 @@ INSERT INTO messages (id, chat_id, no, role_code, content, reply_to)
 SELECT given.message_id, given.chat_id, counted.base + given.step, given.role_code, given.content, given.reply_to
   FROM given JOIN counted ON counted.id = given.chat_id
 RETURNING id, chat_id, no, author_id, role_code, content, mentions, reply_to, client_message_id, created_at,
-          edited_at, deleted_at, withdrawn_at;
+          edited_at, deleted_at, withdrawn_at, via;
 
 -- name: lock_chats
 -- Locks chats in the order of their ids, so that two batches cannot wait for each other.
@@ -145,7 +149,7 @@ SELECT id, deleted_at IS NOT NULL AS is_deleted FROM chats WHERE id = ANY(:chat_
 -- name: message_of_member
 -- A message, for those who are in its chat.
 SELECT m.id, m.chat_id, m.no, m.author_id, m.role_code, m.content, m.mentions, m.reply_to, m.client_message_id,
-       m.created_at, m.edited_at, m.deleted_at, m.withdrawn_at
+       m.created_at, m.edited_at, m.deleted_at, m.withdrawn_at, m.via
   FROM messages m
   JOIN chats c ON c.id = m.chat_id AND c.deleted_at IS NULL
   JOIN chat_members me ON me.chat_id = m.chat_id AND me.user_id = :user_id
@@ -154,13 +158,13 @@ SELECT m.id, m.chat_id, m.no, m.author_id, m.role_code, m.content, m.mentions, m
 -- name: messages_by_ids
 -- Messages by their ids, whoever asks: the caller has checked the chats.
 SELECT id, chat_id, no, author_id, role_code, content, mentions, reply_to, client_message_id, created_at,
-       edited_at, deleted_at, withdrawn_at
+       edited_at, deleted_at, withdrawn_at, via
   FROM messages WHERE id = ANY(:message_ids::uuid[]);
 
 -- name: messages_before
 -- A page of history, newest first. The chat's own numbers bound it, whatever the chat's length.
 SELECT id, chat_id, no, author_id, role_code, content, mentions, reply_to, client_message_id, created_at,
-       edited_at, deleted_at, withdrawn_at
+       edited_at, deleted_at, withdrawn_at, via
   FROM messages
  WHERE chat_id = :chat_id AND no < :before_no::bigint
  ORDER BY no DESC
@@ -179,7 +183,7 @@ WITH seen AS (
     SELECT min(no) AS edge_no FROM seen WHERE bytes_before < :most_bytes::bigint
 ), found AS (
     SELECT m.id, m.chat_id, m.no, m.author_id, m.role_code, m.content, m.mentions, m.reply_to, m.client_message_id,
-           m.created_at, m.edited_at, m.deleted_at, m.withdrawn_at
+           m.created_at, m.edited_at, m.deleted_at, m.withdrawn_at, m.via
       FROM seen JOIN messages m ON m.chat_id = :chat_id AND m.no = seen.no
      WHERE seen.bytes_before < :most_bytes::bigint AND seen.deleted_at IS NULL AND seen.withdrawn_at IS NULL
        AND (to_tsvector('russian', left(m.content, 20000)) @@ websearch_to_tsquery('russian', :query)
@@ -204,7 +208,7 @@ WITH seen AS (
       FROM seen WHERE chat_id = ANY(:chat_ids::uuid[])
 ), found AS (
     SELECT m.id, m.chat_id, m.no, m.author_id, m.role_code, m.content, m.mentions, m.reply_to, m.client_message_id,
-           m.created_at, m.edited_at, m.deleted_at, m.withdrawn_at
+           m.created_at, m.edited_at, m.deleted_at, m.withdrawn_at, m.via
       FROM mine JOIN messages m ON m.id = mine.id
      WHERE mine.bytes_before < :most_bytes::bigint AND mine.deleted_at IS NULL AND mine.withdrawn_at IS NULL
        AND (to_tsvector('russian', left(m.content, 20000)) @@ websearch_to_tsquery('russian', :query)
@@ -228,14 +232,14 @@ SELECT coalesce(cut.created_at, last.created_at) AS edge_at, coalesce(cut.id, la
 UPDATE messages SET content = :content, edited_at = now()
  WHERE id = :message_id AND author_id = :author_id AND deleted_at IS NULL
 RETURNING id, chat_id, no, author_id, role_code, content, mentions, reply_to, client_message_id, created_at,
-          edited_at, deleted_at, withdrawn_at;
+          edited_at, deleted_at, withdrawn_at, via;
 
 -- name: delete_message
 -- The text is gone at once; the place in the chat remains.
 UPDATE messages SET content = '', mentions = '[]', deleted_at = now()
  WHERE id = :message_id AND author_id = :author_id AND deleted_at IS NULL
 RETURNING id, chat_id, no, author_id, role_code, content, mentions, reply_to, client_message_id, created_at,
-          edited_at, deleted_at, withdrawn_at;
+          edited_at, deleted_at, withdrawn_at, via;
 
 -- name: settle_draft
 -- What a signature does to a role's message: a new text, or its withdrawal, or nothing.
@@ -245,7 +249,7 @@ UPDATE messages
        withdrawn_at = CASE WHEN :withdraw::boolean THEN now() ELSE withdrawn_at END
  WHERE id = :message_id AND role_code IS NOT NULL
 RETURNING id, chat_id, no, author_id, role_code, content, mentions, reply_to, client_message_id, created_at,
-          edited_at, deleted_at, withdrawn_at;
+          edited_at, deleted_at, withdrawn_at, via;
 
 -- name: mark_read
 -- Moves the reader's mark forward, never back; returns the mark when it moved.

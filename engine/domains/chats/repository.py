@@ -62,6 +62,11 @@ async def chat_ids_of(tx: Transaction, *, user_id: UUID) -> list[UUID]:
     return [row["chat_id"] for row in await tx.all(SQL.chat_ids_of_member, user_id=user_id)]
 
 
+async def members_of(tx: Transaction, *, chat_id: UUID) -> set[UUID]:
+    """Return who is in a chat."""
+    return {row["user_id"] for row in await tx.all(SQL.members_of_chat, chat_id=chat_id)}
+
+
 async def update_chat(
     tx: Transaction, *, chat_id: UUID, title: str | None, role_codes: list[str] | None
 ) -> None:
@@ -102,6 +107,7 @@ async def insert_message(
     mentions: list[dict[str, Any]],
     reply_to: UUID | None,
     client_message_id: str | None,
+    via: str | None,
 ) -> Message | None:
     """Add the next message of a chat, or return None when this client_message_id was used before."""
     row = await tx.maybe(
@@ -112,6 +118,7 @@ async def insert_message(
         mentions=mentions,
         reply_to=reply_to,
         client_message_id=client_message_id,
+        via=via,
     )
     return Message(**row) if row else None
 

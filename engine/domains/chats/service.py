@@ -1,7 +1,7 @@
 """What people do in chats, and what roles answer there."""
 
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -139,6 +139,11 @@ async def delete_chat(tx: Transaction, actor: Actor, *, chat_id: UUID) -> None:
     await audit.record(tx, actor_id=actor.user_id, action="chat.deleted", subject_id=chat_id)
 
 
+async def members_of(tx: Transaction, *, chat_id: UUID) -> set[UUID]:
+    """Return who is in a chat; for rooms that have something to tell them."""
+    return await repository.members_of(tx, chat_id=chat_id)
+
+
 async def add_members(tx: Transaction, actor: Actor, *, chat_id: UUID, members: Iterable[UUID]) -> Chat:
     """Bring people of the organization into a group chat; any member may."""
     chat = await get_chat(tx, actor, chat_id=chat_id)
@@ -175,12 +180,17 @@ async def post_message(
     known_roles: RoleNames,
     client_message_id: str | None = None,
     reply_to: UUID | None = None,
+    calls: list[str] | None = None,
+    via: str | None = None,
 ) -> Posted:
     """Say something in a chat; its members, and every role it calls, will hear of it.
 
-    The same `client_message_id` of the same author posts once: later calls return the first message.
+    The same `client_message_id` of the same author posts once: later calls return the first message. Where
+    `calls` is given, just these roles are called, whatever the text says; `via` tells how the message came.
     """
     called = find_mentions(content, known_roles.names())
+    if calls is not None:
+        called = replace(called, roles=tuple(calls), unknown_roles=())
     _limit_mentions(called)
     named = await _people_named(tx, called)
     entered = await repository.enter_chat(
@@ -204,6 +214,7 @@ async def post_message(
         mentions=[asdict(mention) for mention in mentions],
         reply_to=reply_to,
         client_message_id=client_message_id,
+        via=via,
     )
     if message is None:
         assert client_message_id is not None

@@ -151,6 +151,7 @@ class Outcome:
     status: Literal["completed", "failed", "cancelled"]
     text: str = ""
     approvers: list[str] | None = None
+    sign_within_hours: int | None = None  # None: it waits for a signature for ever
     role_version: str | None = None
     model: str | None = None
     limit_hit: str | None = None
