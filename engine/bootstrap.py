@@ -13,6 +13,7 @@ from typing import Any
 
 import asyncpg
 
+from engine.adapters.webhooks import WebhookCourier
 from engine.core import database as core_database
 from engine.core.database import APPLICATION_ROLE, MIGRATIONS, Database, DatabaseAway
 from engine.core.embedded import OWNER, EmbeddedDatabaseFailed, EmbeddedPostgres
@@ -27,7 +28,7 @@ from engine.domains import approvals, calendar, chats, notifications, runs, sess
 from engine.domains.notifications import ChannelKind, Courier, Office
 from engine.domains.organizations import Registration
 from engine.domains.users import Passwords
-from engine.postman import Postman
+from engine.postman import Postman, Telegraph
 from engine.roles import Catalogue, RolesChanged, load_roles
 from engine.roles import let_travel as let_roles_travel
 from engine.worker import WorkerHost, WorkersElsewhere
@@ -157,6 +158,8 @@ async def open_engine(settings: Settings, *, tiny: bool = False, works: bool = T
                 asyncio.create_task(engine.expire_drafts()),
                 asyncio.create_task(calendar.Scheduler(database, roles).run()),
             ]
+            if settings.telegram_token is not None:
+                tasks.append(asyncio.create_task(_telegraph(settings, database, office).run()))
             if isinstance(thinks, WorkerHost):
                 tasks.append(asyncio.create_task(thinks.run()))
             parts.push_async_callback(_end, tasks)
@@ -243,6 +246,7 @@ async def forget_what_is_old(database: Database, *, keep_hours: int) -> None:
         partial(batch_of, core_database.forget_old_events),
         partial(batch_of, runs.forget_old_events),
         partial(batch_of, runs.forget_old_checkpoints),
+        partial(batch_of, notifications.forget_old_updates),
         partial(sessions.forget_old_sessions, database),
     ):
         while True:
@@ -275,20 +279,31 @@ def make_bus() -> Bus:
 
 def _office(settings: Settings, secret: bytes) -> Office:
     """Return what this installation can reach people by."""
-    kinds: set[ChannelKind] = {"in_app"}
+    kinds: set[ChannelKind] = {"in_app", "webhook"}
     if settings.smtp_url is not None:
         kinds.add("email")
-    return Office(Seal(secret), frozenset(kinds), settings.public_url, settings.web_base)
+    token = settings.telegram_token.get_secret_value() if settings.telegram_token else None
+    if token is not None:
+        kinds.add("telegram")
+    return Office(Seal(secret), frozenset(kinds), settings.public_url, settings.web_base, token)
 
 
 def _couriers(settings: Settings, office: Office) -> list[Courier[Any]]:
     """Return who carries notes, one for each kind of channel that is set up."""
-    couriers: list[Courier[Any]] = []
+    couriers: list[Courier[Any]] = [WebhookCourier(office)]
     if settings.smtp_url is not None:
         from engine.adapters.mail import MailCourier, writer_and_mailbox
 
         couriers.append(MailCourier(*writer_and_mailbox(settings, office)))
     return couriers
+
+
+def _telegraph(settings: Settings, database: Database, office: Office) -> Telegraph:
+    from engine.adapters.telegram import TelegramBot
+
+    assert office.telegram_token is not None, "the bot is set up"
+    bot = TelegramBot(office.telegram_token, api_url=settings.telegram_api_url)
+    return Telegraph(database, office, bot, is_called=settings.telegram_updates == "webhook")
 
 
 def _known_roles(database: Database) -> Catalogue:

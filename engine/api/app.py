@@ -20,6 +20,7 @@ from engine.api import (
     roles,
     runs,
     streams,
+    telegram,
     unsubscribe,
     users,
 )
@@ -44,6 +45,7 @@ ROUTERS: tuple[APIRouter, ...] = (  # Tried in this order: first what is called 
     roles.router,
     unsubscribe.router,
     admin.router,
+    telegram.router,
     health.router,
 )
 _PROBLEM: dict[str, Any] = {
@@ -75,6 +77,7 @@ def create_app(engine: Engine, *, bundle: Path = BUNDLE) -> FastAPI:
     translate_errors(app)
     # The last one added is the outermost.
     app.add_middleware(BodyLimit)
+    app.add_middleware(telegram.TelegramGate, office=lambda: engine.office, prefix=PREFIX)
     app.add_middleware(RequestFrame)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign] # FastAPI's documented way
     return app

@@ -2,5 +2,6 @@
 
 from engine.postman.postman import Postman
 from engine.postman.sender import Sender
+from engine.postman.telegraph import Telegraph
 
-__all__ = ["Postman", "Sender"]
+__all__ = ["Postman", "Sender", "Telegraph"]

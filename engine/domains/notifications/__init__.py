@@ -39,6 +39,7 @@ from engine.domains.notifications.models import (
     Tiding,
 )
 from engine.domains.notifications.office import (
+    TELEGRAM_PATH,
     UNSUBSCRIBE_PATH,
     Office,
 )
@@ -89,7 +90,6 @@ from engine.domains.notifications.service.sending import (
     seconds_to_next,
 )
 from engine.domains.notifications.service.telegram import (
-    LONGEST_EDIT,
     ask_edit,
     begin_update,
     finish_update,
@@ -114,7 +114,7 @@ from engine.domains.notifications.travel import (
 
 __all__ = [
     "KINDS",
-    "LONGEST_EDIT",
+    "TELEGRAM_PATH",
     "UNSUBSCRIBE_PATH",
     "Added",
     "AddressInvalid",

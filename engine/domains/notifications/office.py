@@ -2,7 +2,7 @@
 
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from engine.core.secret import Seal
@@ -10,6 +10,7 @@ from engine.domains.notifications.errors import UnsubscribeInvalid
 from engine.domains.notifications.models import ChannelKind
 
 UNSUBSCRIBE_PATH = "/notifications/unsubscribe/"
+TELEGRAM_PATH = "/notifications/telegram/webhook"
 _UNSUBSCRIBE = "unsubscribe"
 
 
@@ -21,7 +22,27 @@ class Office:
     kinds: frozenset[ChannelKind] = frozenset({"in_app", "webhook"})
     public_url: str | None = None
     api_base: str = "/api/v1"  # as it is reached from outside
+    telegram_token: str | None = field(default=None, repr=False)
     bot_name: str | None = None
+
+    @property
+    def bot_id(self) -> int | None:
+        """Return the bot's number, which its token begins with."""
+        return int(self.telegram_token.partition(":")[0]) if self.telegram_token else None
+
+    @property
+    def telegram_secret(self) -> str | None:
+        """Return what Telegram has to show when it calls us; every process knows the same."""
+        if self.telegram_token is None:
+            return None
+        return self.seal.sign(self.telegram_token.encode(), about="telegram").hex()
+
+    @property
+    def telegram_url(self) -> str | None:
+        """Return where Telegram is to call us."""
+        if self.public_url is None:
+            return None
+        return f"{self.public_url.rstrip('/')}/api/v1{TELEGRAM_PATH}"
 
     def chat_link(self, chat_id: UUID | None) -> str | None:
         """Return where the client shows a chat, where the installation says how it is reached."""

@@ -83,7 +83,7 @@ async def record_failure(
     if is_over(claimed.attempts, claimed.unknowns + is_unknown):
         await _give_up(tx, claimed, outcome, failure.message, is_unknown=is_unknown)
         return
-    pause = pause_seconds(claimed.attempts, chance=random.random(), wished=wished)
+    pause = pause_seconds(claimed.attempts, chance=random.random(), wished=wished, is_unknown=is_unknown)
     if await repository.end_attempt(
         tx, claimed, status="queued", is_unknown=is_unknown, failure=failure.message, pause_seconds=pause
     ):

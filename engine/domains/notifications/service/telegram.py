@@ -11,7 +11,7 @@ from engine.domains.notifications.models import Bound
 from engine.domains.notifications.service.composing import Locale, locale_of
 from engine.domains.users import Actor
 
-LONGEST_EDIT = 32_000
+_NUMBERS = range(2**63)
 Said = Literal["approved", "edited", "rejected", "decided_before", "not_yours", "not_signer", "gone"]
 
 
@@ -96,7 +96,8 @@ async def _decide(
 
 async def keep_updates(across: Transaction, *, bot_id: int, contents: list[dict[str, Any]]) -> int:
     """Keep what Telegram told, each once; return how much of it is new."""
-    return await repository.keep_updates(across, bot_id=bot_id, contents=contents) if contents else 0
+    sound = [_storable(content) for content in contents if _is_number(content.get("update_id"))]
+    return await repository.keep_updates(across, bot_id=bot_id, contents=sound) if sound else 0
 
 
 async def last_update(across: Transaction, *, bot_id: int) -> int | None:
@@ -134,3 +135,16 @@ async def take_lease(across: Transaction, *, name: str, holder: str, seconds: fl
 async def leave_lease(across: Transaction, *, name: str, holder: str) -> None:
     """Let another process take over at once."""
     await repository.leave_lease(across, name=name, holder=holder)
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is int and value in _NUMBERS
+
+
+def _storable(value: Any) -> Any:
+    """Return what was told without what no database keeps: NUL, and halves of characters."""
+    if isinstance(value, str):
+        return value.encode(errors="ignore").decode().replace("\0", "")
+    if isinstance(value, dict):
+        return {_storable(name): _storable(each) for name, each in value.items()}
+    return [_storable(each) for each in value] if isinstance(value, list) else value
