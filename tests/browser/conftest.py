@@ -1,0 +1,44 @@
+"""An engine with its own database, its web client, and a model that says what a test wants."""
+
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest_asyncio
+
+from scripts.build_web import WEB, build, say
+from tests.browser.desk import Office, chromium
+from tests.process.engine import register, running
+from tests.process.model import Script, answering
+
+ANSWER = Script(pieces=tuple(f"слово{number} " for number in range(60)), gap_seconds=0.05)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def open_office() -> AsyncIterator[Office]:
+    """An engine and a browser for the tests of one file."""
+    build(WEB, say)
+    scripts: list[tuple[str, Script]] = []
+
+    def plan(body: dict[str, Any]) -> Script:
+        question = str(body["messages"][-1]["content"])
+        return next((script for words, script in reversed(scripts) if words in question), ANSWER)
+
+    def say_for_model(words: str, pieces: tuple[str, ...], gap_seconds: float) -> None:
+        scripts.append((words, Script(pieces=pieces, gap_seconds=gap_seconds)))
+
+    with tempfile.TemporaryDirectory(prefix="rugpt-browser-", ignore_cleanup_errors=True) as folder:
+        async with answering(plan=plan) as model, chromium() as browser:
+            settings = {**model.settings, "RUGPT_REGISTRATION": "open"}
+            async with running(Path(folder) / "data", settings) as engine:
+                office = Office(engine, browser, await register(engine.port), say_for_model)
+                yield office
+                assert engine.faults == []
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def office(open_office: Office) -> AsyncIterator[Office]:
+    """The same, with the desks of one test."""
+    yield open_office
+    await open_office.close_desks()

@@ -1,0 +1,89 @@
+"""The web client when the network goes away, a chat is long, and the engine starts anew."""
+
+import asyncio
+import time
+from uuid import uuid4
+
+import pytest
+from playwright.async_api import expect
+
+from tests.browser.desk import Desk, Office
+from tests.process.engine import Person
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")]
+MESSAGES = 1000
+LONGEST_SECONDS = 3.0  # to open a chat of a thousand messages; a busy machine is slow
+
+
+async def at_desk(office: Office) -> tuple[Desk, Person, str]:
+    """Give somebody new a desk and a chat with the boss."""
+    boris = await office.boss.hire(f"boris{uuid4().hex[:6]}")
+    chat_id = await office.boss.open_chat(boris)
+    desk = await office.desk()
+    await desk.sign_in(boris.username)
+    await desk.open(chat_id)
+    return desk, boris, chat_id
+
+
+async def test_who_was_offline_in_the_middle_of_an_answer_ends_with_what_a_fresh_load_shows(
+    office: Office,
+) -> None:
+    desk, _, chat_id = await at_desk(office)
+    await desk.say("@@lawyer Долгий вопрос")
+    await expect(desk.talk.locator("article.run")).to_contain_text("слово5")
+
+    desk.wire.cut()
+    await office.boss.post(chat_id, "Сказано, пока вас не было")
+    await asyncio.sleep(1)
+    assert "Сказано" not in await desk.talk.inner_text()
+    desk.wire.mend()
+
+    await expect(desk.said("Сказано, пока вас не было")).to_be_visible()
+    await expect(desk.said("слово59")).to_be_visible()
+    after_the_cut = await desk.texts()
+    await desk.page.reload()
+    await expect(desk.said("слово59")).to_be_visible()
+    assert after_the_cut == await desk.texts()
+
+
+async def test_what_is_said_offline_is_sent_once_when_the_network_is_back(office: Office) -> None:
+    desk, boris, chat_id = await at_desk(office)
+    desk.wire.cut()
+
+    await desk.say("Сказано без сети")
+    await expect(desk.page.get_by_text("Сказано без сети")).to_be_visible()
+    await asyncio.sleep(1)
+    desk.wire.mend()
+    again = desk.page.get_by_role("button", name="Отправить ещё раз")
+    if await again.count():
+        await again.click()
+
+    await expect(desk.said("Сказано без сети")).to_be_visible()
+    assert [message["content"] for message in (await boris.messages(chat_id)).values()] == [
+        "Сказано без сети"
+    ]
+
+
+async def test_a_chat_of_a_thousand_messages_opens_at_once_and_scrolls_to_its_beginning(
+    office: Office,
+) -> None:
+    desk, boris, chat_id = await at_desk(office)
+    for number in range(0, MESSAGES, 20):
+        await asyncio.gather(*(office.boss.post(chat_id, f"Сообщение {number + one}") for one in range(20)))
+    assert boris.id
+    await desk.page.goto("about:blank")
+
+    began = time.monotonic()
+    await desk.open(chat_id)
+    await expect(desk.talk.locator("article.message").first).to_be_visible()
+    took = time.monotonic() - began
+    for _ in range(200):
+        if await desk.page.get_by_text("Начало чата").count():
+            break
+        await desk.talk.evaluate("log => { log.scrollTop = 0 }")
+        await asyncio.sleep(0.05)
+
+    assert took < LONGEST_SECONDS
+    await expect(desk.page.get_by_text("Начало чата")).to_be_visible()
+    assert await desk.talk.locator("article.message").count() == MESSAGES
+    assert len(set(await desk.texts())) == MESSAGES
