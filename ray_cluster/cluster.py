@@ -6,24 +6,31 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from engine.core.errors import Invalid, Unavailable
 from engine.core.settings import Settings
 
-NAMESPACE = "rugpt"
 START_SECONDS = 60.0
 STOP_SECONDS = 1.5  # What it hosts has ended before: there is little to be kind about.
 LOOK_SECONDS = 0.1
 OBJECT_STORE_BYTES = 80 * 2**20  # Nothing large travels; Ray takes no less than 75 MiB.
 SHORTEST_TOKEN = 32
 PR_SET_PDEATHSIG = 1
+# Where a machine of several listens; deploy/firewall/rugpt.nft and docs/guides/ports.md name the same.
+MACHINE_PORTS = (
+    "--node-manager-port=6380", "--object-manager-port=6381", "--runtime-env-agent-port=6382",
+    "--dashboard-agent-grpc-port=6383", "--dashboard-agent-listen-port=6384", "--metrics-export-port=6385",
+    "--min-worker-port=10002", "--max-worker-port=10999",
+)  # fmt: skip
 
 
 class RayTokenUnsafe(Invalid):
@@ -97,8 +104,19 @@ def environment(token: Path) -> dict[str, str]:
     }
 
 
-def start_head(data_dir: Path, variables: Mapping[str, str]) -> Head:
-    """Start a cluster of this machine alone; raises RayNotStarted when it does not come up."""
+def namespace_of(settings: Settings) -> str:
+    """Return where in a cluster the actors of an installation live: apart from those of other databases."""
+    assert settings.database_url is not None, "an engine tells its actors where the database is"
+    parts = urlsplit(settings.database_url.get_secret_value())
+    place = f"{parts.netloc.rpartition('@')[2]}{parts.path}?{parts.query}"
+    return f"rugpt-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
+
+
+def start_head(data_dir: Path, variables: Mapping[str, str], *, port: int = 0) -> Head:
+    """Start a cluster, of this machine alone unless others shall find it at a port.
+
+    Raises RayNotStarted when it does not come up.
+    """
     folder = session_folder(data_dir)
     mark = folder / "ray_current_cluster"
     mark.unlink(missing_ok=True)
@@ -106,27 +124,65 @@ def start_head(data_dir: Path, variables: Mapping[str, str]) -> Head:
         if not session.is_symlink():
             shutil.rmtree(session, ignore_errors=True)
     log = folder / "head.log"
+    arguments = ["--head", f"--port={port}", f"--temp-dir={folder}", "--include-dashboard=false"]
+    arguments += MACHINE_PORTS if port else ()
+    process = _start_ray(arguments, log, {**os.environ, **variables})
+    _wait_until_started(process, log, mark)
+    return Head(process, mark.read_text().strip())
+
+
+def address_towards(cluster: str) -> str:
+    """Return by which of its addresses this machine reaches a cluster; nothing is sent."""
+    host, _, port = cluster.rpartition(":")
+    try:
+        family, kind, _, _, there = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as way:
+            way.connect(there)
+            return str(way.getsockname()[0])
+    except (OSError, ValueError) as error:
+        raise RayNotStarted(f"There is no way to {cluster}: {error}.") from error
+
+
+def join(address: str, *, cpus: str = "", gpus: str = "") -> "subprocess.Popen[bytes]":
+    """Let this machine be one of a cluster; raises RayNotStarted when it cannot be."""
+    arguments = [f"--address={address}", f"--node-ip-address={address_towards(address)}", *MACHINE_PORTS]
+    arguments += [f"--num-cpus={cpus}"] if cpus else []
+    arguments += [f"--num-gpus={gpus}"] if gpus else []
+    descriptor, name = tempfile.mkstemp(prefix="rugpt-ray-node-", suffix=".log")
+    os.close(descriptor)
+    log = Path(name)
+    process = _start_ray(arguments, log, dict(os.environ))
+    _wait_until_started(process, log, log)
+    log.unlink()
+    return process
+
+
+def _start_ray(arguments: Iterable[str], log: Path, variables: dict[str, str]) -> "subprocess.Popen[bytes]":
     with log.open("wb") as output:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [
-                sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block",
-                "--port=0", f"--temp-dir={folder}", "--include-dashboard=false", "--disable-usage-stats",
-                f"--object-store-memory={OBJECT_STORE_BYTES}",
+                sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *arguments,
+                "--disable-usage-stats", f"--object-store-memory={OBJECT_STORE_BYTES}",
             ],
-            env={**os.environ, **variables},
+            env=variables,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,
+            umask=0o077,  # The folder of a head that is elsewhere is made by Ray itself.
             preexec_fn=_end_with_parent,  # noqa: PLW1509 - no other thread runs here yet
         )  # fmt: skip
+
+
+def _wait_until_started(process: "subprocess.Popen[bytes]", log: Path, mark: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         if mark.exists() and b"runtime started" in log.read_bytes():
-            return Head(process, mark.read_text().strip())
+            return
         time.sleep(LOOK_SECONDS)
     end_group(process)
-    raise RayNotStarted(f"Ray did not start; {log} says why.")
+    said = log.read_text(errors="replace").strip().splitlines()
+    raise RayNotStarted(f"Ray did not start; {log} says why: {said[-1] if said else 'nothing'}")
 
 
 def _end_with_parent() -> None:

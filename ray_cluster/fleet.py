@@ -48,7 +48,7 @@ class Fleet(Protocol):
         ...
 
     async def start(self, pool: Pool, machine: str | None) -> Name:
-        """Start one more worker of this release, on a machine if it can be."""
+        """Start one more worker of this release, on a machine or wherever there is room."""
         ...
 
     async def leave(self, name: Name, seconds: float) -> None:
@@ -96,6 +96,9 @@ class RayFleet:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         name = Name(self._release, pool.name, uuid4().hex[:8])
+        # There and nowhere else: a machine that has just come would otherwise be passed over. If it goes,
+        # so does the actor, and the supervisor starts another.
+        where = NodeAffinitySchedulingStrategy(machine, soft=False) if machine else "SPREAD"
         resources = pool.resources
         # It waits for models, not for a processor; a call may wait while another one stops it.
         self._ray.remote(WorkerActor).options(
@@ -107,7 +110,7 @@ class RayFleet:
             max_restarts=-1,
             max_task_retries=0,
             max_concurrency=4,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(machine, soft=True) if machine else "SPREAD",
+            scheduling_strategy=where,
         ).remote(self._sealed, self._token_path, pool.name)
         return name
 

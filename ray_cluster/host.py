@@ -16,7 +16,7 @@ from engine.core.errors import Refusal
 from engine.core.logging import log, set_up_logging
 from engine.core.settings import Settings
 from engine.roles import DEFAULT_POOL, Pool, Resources
-from ray_cluster.cluster import NAMESPACE, Head, environment, start_head
+from ray_cluster.cluster import Head, environment, namespace_of, start_head
 from ray_cluster.fleet import RayFleet
 from ray_cluster.models import ModelsOfHost
 from ray_cluster.release import Release, release_of
@@ -66,13 +66,13 @@ def main() -> None:
     try:
         began = time.monotonic()
         if settings.ray_address is None:
-            head = start_head(settings.data_dir, variables)
+            head = start_head(settings.data_dir, variables, port=settings.ray_port)
         address = settings.ray_address or (head.address if head else "")
         import ray
 
         ray.init(
             address=address,
-            namespace=NAMESPACE,
+            namespace=namespace_of(settings),
             log_to_driver=False,
             configure_logging=False,
         )

@@ -45,6 +45,18 @@ def serve(
 
 
 @app.command()
+def worker(
+    address: Annotated[str | None, typer.Option(help="The Ray cluster to join, as HOST:PORT.")] = None,
+    cpus: Annotated[int | None, typer.Option(min=0, help="Processors to offer; all by default.")] = None,
+    gpus: Annotated[int | None, typer.Option(min=0, help="GPUs to offer; all by default.")] = None,
+) -> None:
+    """Let this machine of a cluster work runs until it is stopped."""
+    from engine.cli.worker import work_until_stopped
+
+    _run(work_until_stopped(_settings(ray_address=address), cpus=cpus, gpus=gpus))
+
+
+@app.command()
 def migrate(
     plan: Annotated[bool, typer.Option("--plan", help="Only say what would run.")] = False,
     data: DataFolder = None,

@@ -80,9 +80,9 @@ async def serve_until_stopped(settings: Settings, *, tiny: bool) -> None:
 
 def _keep_ray(engine: Engine, *, tiny: bool) -> asyncio.Task[None]:
     """Have runs worked by Ray actors until cancelled; the API answers meanwhile."""
-    from engine.cli.ray_host import RayHost
+    from engine.cli.ray_host import ray_host
 
-    return asyncio.create_task(RayHost(engine, tiny=tiny).run())
+    return asyncio.create_task(ray_host(engine, tiny=tiny).run())
 
 
 def warn_of_readable_secrets(file: Path) -> None:

@@ -106,6 +106,12 @@ class Settings(BaseSettings):
     ray_address: str | None = Field(
         None, description="A Ray cluster to join, as `host:port`; a local one is started when unset."
     )
+    ray_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Where the local Ray lets `rugpt worker` of other machines join it; 0: nobody joins.",
+    )
     ray_token_file: Path | None = Field(
         None, description="Ray's token, readable by nobody else; made in the data folder when unset."
     )

@@ -24,6 +24,7 @@ READ_THE_ENVIRONMENT = (
     "engine/bootstrap.py",
     "ray_cluster/cluster.py",  # hands it on, with what closes Ray
     "ray_cluster/host.py",
+    "ray_cluster/machine.py",
     "engine/cli",
     "engine/adapters/models/weights.py",  # hands it on to pip, as it is
 )

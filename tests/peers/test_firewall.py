@@ -4,11 +4,10 @@ import asyncio
 import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -16,21 +15,16 @@ import pytest
 from bench.fake_model import Pace
 from bench.processes import ROOT, start
 from engine.cli.doctor.listening import listeners
-from ray_cluster.cluster import end_group, environment
+from ray_cluster.cluster import environment
 from tests.namespaces import Machine, Network, network
 from tests.peers.firewall import close
+from tests.peers.ray_node import GCS_PORT, ray_node
 from tests.process.engine import EngineProcess, Follower, register
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
 EDGE_PORT = 443
-GCS_PORT = 6379
 PACE = Pace(first_ms=20, gap_ms=5, tokens=8)
-RAY_PORTS = (
-    "--node-manager-port=6380", "--object-manager-port=6381", "--runtime-env-agent-port=6382",
-    "--dashboard-agent-grpc-port=6383", "--dashboard-agent-listen-port=6384", "--metrics-export-port=6385",
-    "--min-worker-port=10002", "--max-worker-port=10999",
-)  # fmt: skip
 
 
 async def scan(of: Machine, *, by: Machine) -> set[int]:
@@ -99,26 +93,6 @@ async def test_from_outside_only_the_edge_answers_once_the_rules_are_loaded() ->
     assert follower.picture.answers  # Ray goes on: what it says to itself is not turned away.
     (told,) = re.findall(r"^note +open ports: Ray listens for other machines: (.*?)\. ", doctor, re.MULTILINE)
     assert {int(port) for port in re.findall(r":(\d+)", told)} == of_ray
-
-
-@contextmanager
-def ray_node(machine: Machine, token: Path, *arguments: str) -> Iterator[None]:
-    """Run one node of a cluster, started by hand with the ports that the rules know."""
-    process = subprocess.Popen(
-        machine.command(
-            sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats",
-            f"--object-store-memory={80 * 2**20}", *RAY_PORTS, *arguments,
-        ),
-        env={**os.environ, **environment(token)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )  # fmt: skip
-    try:
-        yield
-    finally:
-        end_group(process)
 
 
 async def work_across(net: Network, token: Path, *, by: Machine) -> str:

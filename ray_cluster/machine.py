@@ -1,0 +1,94 @@
+"""A machine of a cluster: `python -m ray_cluster.machine TOKEN ADDRESS DRAIN_SECONDS CPUS GPUS LOG_LEVEL`.
+
+What its workers do the engine decides that keeps them; this only offers the machine, and takes it back.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from engine.core.errors import Refusal
+from engine.core.logging import log, set_up_logging
+from ray_cluster.cluster import address_towards, end_group, environment, join
+from ray_cluster.supervisor_actor import NAME as SUPERVISOR
+
+LOOK_SECONDS = 0.5
+CALL_SECONDS = 4.0
+BEYOND_DRAIN_SECONDS = 20.0
+
+
+def main() -> None:
+    """Offer this machine until SIGTERM; then let its workers leave, and end its part of Ray."""
+    token, address, drain_seconds, cpus, gpus, log_level = sys.argv[1:]
+    set_up_logging(log_level)
+    leaving = threading.Event()
+    variables = environment(Path(token))
+    os.environ.update(variables)
+    parent = os.getppid()
+    node: subprocess.Popen[bytes] | None = None
+    try:
+        began = time.monotonic()
+        node = join(address, cpus=cpus, gpus=gpus)
+        import ray
+
+        ray.init(
+            address=address,
+            _node_ip_address=address_towards(address),
+            log_to_driver=False,
+            configure_logging=False,
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):  # After ray.init, which takes them.
+            signal.signal(number, lambda *_: leaving.set())
+        here = ray.get_runtime_context().get_node_id()
+        offers = {key: each for key, each in _resources(ray, here).items() if key in ("CPU", "GPU")}
+        log.info("machine_joined", address=address, seconds=round(time.monotonic() - began, 2), **offers)
+        while not leaving.wait(LOOK_SECONDS) and os.getppid() == parent:
+            if node.poll() is not None:
+                log.error("ray_node_ended", status=node.returncode)
+                sys.exit(1)
+        leave(ray, here, float(drain_seconds) + BEYOND_DRAIN_SECONDS)
+    except Refusal as refusal:
+        log.error("machine_not_joined", code=refusal.code, reason=refusal.message)
+        sys.exit(1)
+    finally:
+        if node is not None:
+            end_group(node)
+
+
+def leave(ray: Any, machine: str, seconds: float) -> None:
+    """Have every supervisor of the cluster take its workers elsewhere, and wait until none is here."""
+    deadline = time.monotonic() + seconds
+    there = -1
+    while time.monotonic() < deadline:
+        supervisors = [
+            ray.get_actor(each["name"], namespace=each["namespace"])
+            for each in ray.util.list_named_actors(all_namespaces=True)
+            if each["name"] == SUPERVISOR
+        ]
+        try:
+            calls = [each.leave_machine.remote(machine) for each in supervisors]
+            counts = ray.get(calls, timeout=CALL_SECONDS)
+        except (ray.exceptions.RayError, TimeoutError) as away:
+            log.warning("supervisor_away", error=type(away).__name__)
+            counts = [None]
+        if None not in counts:
+            if sum(counts) != there:
+                there = sum(counts)
+                log.info("workers_here", workers=there)
+            if there == 0:
+                return
+        time.sleep(LOOK_SECONDS)
+    log.warning("workers_left_behind", workers=there)
+
+
+def _resources(ray: Any, machine: str) -> dict[str, float]:
+    return next((node["Resources"] for node in ray.nodes() if node["NodeID"] == machine), {})
+
+
+if __name__ == "__main__":
+    main()
