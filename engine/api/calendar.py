@@ -13,7 +13,7 @@ from engine.api.caller import Authenticated
 from engine.api.views import Body, Page, View
 from engine.core.cursor import decode_cursor, encode_cursor
 from engine.core.database import Transaction
-from engine.domains import calendar
+from engine.domains import calendar, users
 from engine.domains.calendar import (
     CalendarEvent,
     EventKind,
@@ -181,6 +181,41 @@ class SetWorkingDays(Body):
     """What the organization says of single days of the year; true is worked. Replaces what it said before."""
 
     days: Annotated[dict[date, bool], Field(max_length=366)]
+
+
+class Words(Body):
+    """When something is to happen, as people say it."""
+
+    text: Annotated[str, Field(min_length=1, max_length=200)]
+    timezone: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class UnderstoodView(View):
+    """What was understood: the parts of a plan that say when, and the times to come."""
+
+    kind: EventKind
+    starts_at: datetime
+    timezone: str
+    rrule: str | None
+    every_seconds: int | None
+    working_days: WorkingDays
+    country: str
+    coming: list[OccurrenceView]
+
+
+@router.post("/words")
+async def understand_words(words: Words, caller: Authenticated) -> UnderstoodView:
+    """Understand a time in words, Russian or English; what is ambiguous is refused and asked back."""
+    now = datetime.now(UTC)
+    schedule = calendar.understand(words.text, now=now, timezone=users.a_timezone(words.timezone))
+    async with caller.transaction() as tx:
+        coming = await calendar.preview(
+            tx, Plan("", schedule), since=now, until=now + calendar.FARTHEST_PREVIEW, limit=5
+        )
+    return UnderstoodView(
+        **{name: getattr(schedule, name) for name in UnderstoodView.model_fields if name != "coming"},
+        coming=[_occurrence(one, schedule) for one in coming],
+    )
 
 
 @router.post("/events", status_code=201)

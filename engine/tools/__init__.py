@@ -2,8 +2,9 @@
 
 from engine.tools.ask_role import ask_role, refuse_circles
 from engine.tools.clock import describe_time
-from engine.tools.context import FoundMessage, Outcome, ToolContext, ToolRecord
+from engine.tools.context import FoundMessage, Outcome, ToolContext, ToolRecord, Workplace
 from engine.tools.current_time import current_time
+from engine.tools.events import cancel_event, create_event, list_events, update_event
 from engine.tools.registry import Registry, Toolbox, ToolResult
 from engine.tools.search_messages import search_messages
 
@@ -15,6 +16,7 @@ __all__ = [
     "ToolRecord",
     "ToolResult",
     "Toolbox",
+    "Workplace",
     "describe_time",
     "every_tool",
     "refuse_circles",
@@ -26,5 +28,7 @@ def every_tool() -> Registry:
     registry = Registry()
     registry.add(current_time)
     registry.add(search_messages)
+    for tool in (create_event, list_events, update_event, cancel_event):
+        registry.add(tool)
     registry.add(ask_role, seconds=900)  # a whole answer of another role; the run's own limits are tighter
     return registry

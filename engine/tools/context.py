@@ -1,17 +1,26 @@
 """What a tool may reach: a handful of functions that the worker binds for one run."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
+from uuid import UUID
 
+from engine.core.database import Transaction
 from engine.core.errors import Forbidden
+from engine.domains.chats import RoleNames
+from engine.domains.users import Actor
 
 Outcome = Literal["ok", "refused", "failed"]
 
 
 class NobodyToAsk(Forbidden):
     code = "nobody_to_ask"
+
+
+class NowhereToWork(Forbidden):
+    code = "nowhere_to_work"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,17 @@ class ToolRecord:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """Where a run works, in whose name, and the way to the rooms; a tool's rights are those of who asked."""
+
+    transaction: Callable[[], AbstractAsyncContextManager[Transaction]]
+    actor: Actor
+    chat_id: UUID
+    run_id: UUID
+    roles: RoleNames
+
+
 async def _nobody(code: str, question: str) -> str:
     raise NobodyToAsk("Спросить другую роль здесь нельзя.", role=code)
 
@@ -57,3 +77,10 @@ class ToolContext:
     ask_role: Callable[[str, str], Awaitable[str]] = field(default=_nobody)
     lineage: tuple[str, ...] = ()
     step: int = 0
+    workplace: Workplace | None = None
+
+    def place(self) -> Workplace:
+        """Return where the run works; raises NowhereToWork for one that only thinks."""
+        if self.workplace is None:
+            raise NowhereToWork("Этот инструмент здесь не работает. Обойдись без него.")
+        return self.workplace

@@ -3,14 +3,16 @@
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from engine import graphs
 from engine.core.database import Database
 from engine.domains import chats
 from engine.domains.runs import ChatModel, Claim
+from engine.domains.users import Actor
 from engine.roles import Catalogue, Role
-from engine.tools import FoundMessage, Registry, ToolContext
+from engine.tools import FoundMessage, Registry, ToolContext, Workplace
 from engine.worker.attempt import Attempt
 from engine.worker.briefing import Briefing, speaker, without_role_marks
 
@@ -38,6 +40,13 @@ def run_context(
         timezone=asker.timezone,
         search_messages=lambda query, limit: _search(database, searches, roles, attempt.claim, query, limit),
         record=attempt.record_tool,
+        workplace=Workplace(
+            transaction=partial(database.as_organization, attempt.claim.org_id),
+            actor=Actor(attempt.claim.org_id, asker.id, asker.role),
+            chat_id=attempt.claim.chat_id,
+            run_id=attempt.claim.id,
+            roles=roles,
+        ),
     )
 
     def find_role(code: str) -> Role | None:

@@ -145,3 +145,22 @@ async def test_an_admin_moves_days_and_others_only_see_it(api: Api, world: World
     assert seen["changed"] == moved["days"]
     unknown = await api.get("/calendar/working-days/ZZ/2027", headers=user)
     assert (unknown.status_code, unknown.json()["code"]) == (422, "country_unknown")
+
+
+async def test_words_become_a_schedule_or_a_question(api: Api, world: World) -> None:
+    headers = await world.headers((await world.organization()).admin)
+
+    async def understand(text: str, timezone: str = "Europe/Moscow") -> httpx2.Response:
+        return await api.post("/calendar/words", json={"text": text, "timezone": timezone}, headers=headers)
+
+    tuesdays = (await understand("каждый вторник в 10:00, кроме праздников")).json()
+    unclear = await understand("в пятницу")
+
+    assert (tuesdays["rrule"], tuesdays["working_days"]) == ("FREQ=WEEKLY;BYDAY=TU", "skip")
+    assert len(tuesdays["coming"]) == 5
+    assert (unclear.status_code, unclear.json()["code"], unclear.json()["detail"]) == (
+        422,
+        "when_unclear",
+        "Во сколько?",
+    )
+    assert (await understand("завтра в 10", "Mars/Base")).json()["code"] == "timezone_unknown"

@@ -95,6 +95,7 @@ NOBODYS = {
     *("POST /roles/cache/clear", "GET /auth/policy", "GET /health", "GET /health/ready"),
     *("GET /calendar/occurrences", "GET /calendar/working-days/{country}/{year}"),
     "PUT /calendar/working-days/{country}/{year}",
+    "POST /calendar/words",
     *(f"POST /auth/{verb}" for verb in ("register", "login", "refresh", "logout", "password")),
 }
 

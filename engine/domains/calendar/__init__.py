@@ -37,6 +37,7 @@ from engine.domains.calendar.service import (
     set_working_days,
     working_calendar,
 )
+from engine.domains.calendar.words import understand
 from engine.domains.calendar.working_days import WorkingCalendar
 
 __all__ = [
@@ -81,5 +82,6 @@ __all__ = [
     "resume_event",
     "set_working_days",
     "try_again",
+    "understand",
     "working_calendar",
 ]

@@ -57,3 +57,9 @@ class FeedNotFound(NotFound):
 
     def __init__(self) -> None:
         super().__init__("There is no such calendar.")
+
+
+class WhenUnclear(Invalid):
+    """The words for a time are not understood, or mean several; the message asks which, in Russian."""
+
+    code = "when_unclear"
