@@ -16,7 +16,7 @@ from engine.domains.organizations import RegistrationClosed
 SHUTDOWN_SECONDS = 3
 DEFAULT_ADDRESS = "http://127.0.0.1:8100"
 LOOK_SECONDS = 0.5
-_SECRETS = re.compile(r"^[ \t]*(?:export[ \t]+)?RUGPT_\w*(?:KEY|URL)[ \t]*=[ \t]*\S", re.MULTILINE)
+_SECRETS = re.compile(r"^[ \t]*(?:export[ \t]+)?RUGPT_\w*(?:KEY|URL|TOKEN)[ \t]*=[ \t]*\S", re.MULTILINE)
 
 
 class AddressTaken(Unavailable):

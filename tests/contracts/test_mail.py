@@ -85,6 +85,8 @@ def test_a_letter_says_it_in_text_and_html_and_can_be_silenced_by_a_link() -> No
     assert letter["Auto-Submitted"] == "auto-generated"
     link = OFFICE.unsubscribe_link(org_id=written.org_id, channel_id=written.channel_id)
     assert letter["List-Unsubscribe"] == f"<{link}>"
+    raw = WRITER.write(written).content
+    assert f"\r\nList-Unsubscribe: <{link}>\r\n".encode() in raw
     assert letter["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     assert "**Можно**" in body_of(letter, "plain")
     assert "<strong>Можно</strong>" in body_of(letter, "html")

@@ -218,6 +218,25 @@ async def test_a_button_of_another_person_or_of_a_forwarded_message_does_nothing
     assert await status_of(database_url, asked.draft_id) == ("draft", None)
 
 
+async def test_who_presses_before_the_message_is_known_to_have_arrived_is_heard_in_a_moment(
+    world: World, database: Database, api: BotApi, firm: Firm, database_url: str
+) -> None:
+    async with telegraph(database, api):
+        asked = await a_draft(world, database, api, firm)
+        await becomes_true(database_url, "SELECT status = 'sent' FROM deliveries")
+        owner = await asyncpg.connect(database_url)
+        await owner.execute(
+            "UPDATE deliveries SET status = 'sending', lease_until = now() + interval '1 minute'"
+        )
+        press = asked.press(APPROVE)
+        await becomes_true(database_url, "SELECT tries > 0 FROM telegram_updates WHERE done_at IS NULL")
+        assert api.presses[press] is None
+        await owner.execute("UPDATE deliveries SET status = 'sent'")
+        await owner.close()
+
+        assert await answered(api, press) == "Утверждено."
+
+
 async def test_who_may_not_sign_any_more_is_told_so(
     world: World, database: Database, api: BotApi, firm: Firm, database_url: str
 ) -> None:

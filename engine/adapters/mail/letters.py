@@ -69,19 +69,20 @@ class LetterWriter:
             message["To"] = Address(addr_spec=recipient)
         message["Subject"] = subject
         message["Date"] = format_datetime(datetime.now().astimezone())
-        message_id = f"<{note.delivery_id}@{self._domain}>"
-        message["Message-ID"] = message_id
         message["Auto-Submitted"] = "auto-generated"
-        self._thread(message, note)
         unsubscribe = self._unsubscribe_link(note)
-        if unsubscribe is not None:
-            message["List-Unsubscribe"] = f"<{unsubscribe}>"
-            message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
         message.set_content(self._text(note, subject, unsubscribe), cte="quoted-printable")
         message.add_alternative(
             self._html(note, subject, unsubscribe), subtype="html", cte="quoted-printable"
         )
-        return Letter(self._from.addr_spec, recipient, message_id, message.as_bytes())
+        message_id = f"<{note.delivery_id}@{self._domain}>"
+        # Long words would be folded into encoded ones, which no program takes for an address.
+        lines = [("Message-ID", message_id), *self._thread(note)]
+        if unsubscribe is not None:
+            lines.append(("List-Unsubscribe", f"<{unsubscribe}>"))
+            lines.append(("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"))
+        head = "".join(f"{name}: {value}\r\n" for name, value in lines).encode("ascii")
+        return Letter(self._from.addr_spec, recipient, message_id, head + message.as_bytes())
 
     def _subject(self, note: Note) -> str:
         if note.purpose == "code":
@@ -97,13 +98,13 @@ class LetterWriter:
         )
         return line if len(line) <= LONGEST_SUBJECT else line[: LONGEST_SUBJECT - 1] + "…"
 
-    def _thread(self, message: EmailMessage, note: Note) -> None:
+    def _thread(self, note: Note) -> list[tuple[str, str]]:
         """Let letters about one chat stand together in the reader's mail program."""
         chats = {tiding.chat_id for tiding in note.tidings}
-        if len(chats) == 1 and (chat_id := chats.pop()) is not None:
-            root = f"<chat.{chat_id}@{self._domain}>"
-            message["In-Reply-To"] = root
-            message["References"] = root
+        if len(chats) != 1 or (chat_id := chats.pop()) is None:
+            return []
+        root = f"<chat.{chat_id}@{self._domain}>"
+        return [("In-Reply-To", root), ("References", root)]
 
     def _unsubscribe_link(self, note: Note) -> str | None:
         if note.purpose == "code":

@@ -97,6 +97,11 @@ class SmtpMailbox:
         self._context = context or ssl.create_default_context()
         self._idle: list[SMTP] = []
 
+    @property
+    def has_login(self) -> bool:
+        """Whether we sign in."""
+        return self._server.username is not None
+
     async def deliver(self, letter: Letter) -> None:
         """Hand a letter over; TLS, where it is configured, is never done without."""
         refuse_unfit(letter)

@@ -103,6 +103,15 @@ class UnsubscribeInvalid(NotFound):
         super().__init__("This link is not one of ours.")
 
 
+class DeliveryUnderway(Unavailable):
+    """Somebody answers a message that is not yet known to have arrived: look again in a moment."""
+
+    code = "delivery_underway"
+
+    def __init__(self, delivery_id: UUID) -> None:
+        super().__init__("This message is still on its way.", delivery_id=delivery_id)
+
+
 class DeliveryDelayed(Unavailable):
     """It did not arrive, and a later attempt may succeed; `retry_after_seconds` is the provider's wish."""
 

@@ -7,6 +7,7 @@ from engine.core.database import Transaction
 from engine.domains import approvals, users
 from engine.domains.approvals import Verdict
 from engine.domains.notifications import repository
+from engine.domains.notifications.errors import DeliveryUnderway
 from engine.domains.notifications.models import Bound
 from engine.domains.notifications.service.composing import Locale, locale_of
 from engine.domains.users import Actor
@@ -21,11 +22,14 @@ async def press(
     """Let the owner of a chat approve or reject the draft that a message of the bot shows.
 
     For an edit it returns `ask_edit`: the reply to the bot's question will be the new text. The button has
-    to hang under the very message that was sent to this chat; that of any other does nothing.
+    to hang under the very message that was sent to this chat; that of any other does nothing. Raises
+    DeliveryUnderway while it is not known whether the message has arrived.
     """
     delivery = await repository.find_delivery(tx, delivery_id=delivery_id)
     if delivery is None or delivery["channel_id"] != bound.channel_id or delivery["user_id"] != bound.user_id:
         return "not_yours", None
+    if delivery["status"] == "sending":
+        raise DeliveryUnderway(delivery_id)  # Who is quick presses before its number is stored.
     if delivery["provider_id"] != message_no:
         return "not_yours", None
     told = await repository.told_by(tx, delivery_id=delivery_id, count=1)
