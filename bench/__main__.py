@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import uvloop
 from rich.console import Console
 
-from bench import report
+from bench import ray, report
 from bench.engine_process import EngineRefused
 from bench.http1 import BadAnswer
 from bench.processes import ROOT, DidNotStart
@@ -16,16 +16,19 @@ from bench.report import Section
 from bench.scenarios import SCENARIOS
 from bench.stage import set_stage
 
+EVERY_SCENARIO = {**SCENARIOS, **ray.SCENARIOS}
+
 
 def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     kept = "RESULTS.md stays as it is"
-    names = ", ".join(SCENARIOS)
+    names = ", ".join(EVERY_SCENARIO)
     add = parser.add_argument
     add("--quick", action="store_true", help=f"fewer turns and steps; {kept}")
     add("--floor", action="store_true", help=f"the model and the proxy, no engine; {kept}")
-    add("--only", action="append", choices=list(SCENARIOS), metavar="NAME", help=f"one of {names}")
+    add("--ray", action="store_true", help="what Ray costs and gives beside one process")
+    add("--only", action="append", choices=list(EVERY_SCENARIO), metavar="NAME", help=f"one of {names}")
     add(
         "--set",
         action="append",
@@ -46,7 +49,8 @@ def _setting(text: str) -> tuple[str, str]:
 
 def _shown(asked: argparse.Namespace) -> list[str]:
     """Return the arguments for the record; values of settings may be secrets and are left out."""
-    shown = [word for name in asked.only or () for word in ("--only", name)]
+    shown = ["--ray"] if asked.ray else []
+    shown += [word for name in asked.only or () for word in ("--only", name)]
     return shown + [word for name, _ in asked.set for word in ("--set", f"{name}=…")]
 
 
@@ -67,7 +71,7 @@ async def measure(
     async with set_stage(console, quick=quick, with_engine=with_engine, settings=settings) as stage:
         for name in names:
             try:
-                sections.append(await SCENARIOS[name](stage))
+                sections.append(await EVERY_SCENARIO[name](stage))
             except (DidNotStart, EngineRefused, BadAnswer, OSError) as error:
                 console.print(f"{name}: {type(error).__name__}: {error}", style="red", markup=False)
     return sections, stage.others_cores
@@ -77,7 +81,7 @@ def main() -> int:
     asked = read_arguments()
     console = Console()
     _allow_many_connections()
-    names = asked.only or list(SCENARIOS)
+    names = asked.only or list(ray.SCENARIOS if asked.ray else SCENARIOS)
     work = measure(
         console,
         names=names,

@@ -36,9 +36,9 @@ class EngineProcess:
 
     @classmethod
     async def start(
-        cls, data: Path, *, model: str, model_port: int, settings: Mapping[str, str]
+        cls, data: Path, *, model: str, model_port: int, settings: Mapping[str, str], is_ready: bool = True
     ) -> "EngineProcess":
-        """Start the engine on a data folder and return once its API is ready."""
+        """Start the engine on a data folder and return once it is ready, or at least its API answers."""
         environment = {
             "RUGPT_MODEL": f"openai:{model}",
             "RUGPT_OPENAI_BASE_URL": f"http://127.0.0.1:{model_port}/v1",
@@ -49,7 +49,7 @@ class EngineProcess:
         arguments = ("serve", "--port", "0", "--data", str(data))
         child = await start(MODULE, *arguments, environment=environment, limit_seconds=120)
         try:
-            await _until_ready(child)
+            await _until_ready(child, "/health/ready" if is_ready else "/health")
         except BaseException:
             await child.stop()
             await stop_postgres(data)
@@ -66,6 +66,10 @@ class EngineProcess:
         who = {"username": USERNAME, "email": "bench@example.com", "password": PASSWORD}
         new = {**who, "organization": "Bench", "display_name": "Bench"}
         self._keep(await self._call("POST", "/auth/register", new))
+
+    async def readiness(self) -> dict[str, Any]:
+        """Return what the engine says of its model, and of how many workers it hears."""
+        return dict((await self._call("GET", "/health/ready"))["model"])
 
     async def log_in(self) -> None:
         """Take a new access token when the one at hand grows old."""
@@ -128,10 +132,10 @@ class EngineProcess:
         return answer
 
 
-async def _until_ready(child: Child, limit_seconds: float = 60) -> None:
+async def _until_ready(child: Child, path: str, limit_seconds: float = 60) -> None:
     connection = Connection(child.port)
     deadline = time.perf_counter() + limit_seconds
-    asked = request("GET", f"{API}/health/ready")
+    asked = request("GET", API + path)
     while True:
         try:
             status, answer = await call(connection, asked)

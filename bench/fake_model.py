@@ -50,6 +50,7 @@ class Pace:
 
 
 INSTANT = Pace(first_ms=0, gap_ms=0, tokens=20)
+WAITING = Pace(first_ms=1000, gap_ms=50, tokens=21)  # whoever asks it has little to do meanwhile
 
 
 def pace_of(model: str, otherwise: Pace) -> Pace:
@@ -181,7 +182,7 @@ class Connection(asyncio.Protocol):
             else:
                 self._loop.call_later(pace.seconds, self._write_json, _whole_answer(pace, body))
         elif head.startswith(b"GET ") and b"/models" in head.split(b"\r\n", 1)[0]:
-            names = dict.fromkeys((self._otherwise.model, INSTANT.model))
+            names = dict.fromkeys((self._otherwise.model, INSTANT.model, WAITING.model))
             self._write_json({"object": "list", "data": [{"id": name, "object": "model"} for name in names]})
         else:
             self._write_json({"error": {"message": "no such page"}}, b"404 Not Found")

@@ -72,7 +72,11 @@ class ModelAnswer(Answer):
 class EngineAnswer(Answer):
     """Listens to the engine's stream of one posted message, which calls one role."""
 
-    __slots__ = ()
+    __slots__ = ("_whole",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._whole: str | None = None
 
     def _hear(self, event: Event) -> None:
         match event.name:
@@ -82,6 +86,8 @@ class EngineAnswer(Answer):
                     self._note_first(event)
             case b"run.restarted":
                 self._heard.append(event)
+            case b"message.created" if not self.first_at:
+                self._note_whole(event)
             case b"run.completed":
                 self.done_at = time.perf_counter()
             case b"run.failed" | b"run.cancelled":
@@ -93,7 +99,16 @@ class EngineAnswer(Answer):
         if said["text"]:  # A snapshot may be taken before the first word.
             self.first_at, self.message_id = now, str(said["message_id"])
 
+    def _note_whole(self, event: Event) -> None:
+        """Take an answer that was posted before any of its words was told: it was as fast as that."""
+        now = time.perf_counter()
+        message = orjson.loads(event.data).get("message") or {}
+        if message.get("role"):
+            self.first_at, self.message_id, self._whole = now, str(message["id"]), message["content"]
+
     def text(self) -> str:
+        if self._whole is not None:
+            return self._whole
         text, seen = "", -1
         for event in self._heard:
             if event.name == b"run.restarted":

@@ -146,6 +146,34 @@ def tree_cpu_seconds(*pids: int) -> float:
     return total
 
 
+def descendants(pid: int) -> dict[int, str]:
+    """Return a process and its living descendants, with their command lines."""
+    parents: dict[int, int] = {}
+    commands: dict[int, str] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int(_stat(int(entry.name))[1])
+                commands[int(entry.name)] = (entry / "cmdline").read_text().replace("\0", " ")
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    found, waiting = dict[int, str](), [pid]
+    while waiting:
+        one = waiting.pop()
+        found[one] = commands.get(one, "")
+        waiting += [child for child, parent in parents.items() if parent == one and child not in found]
+    return found
+
+
+def proportional_memory_mb(pid: int) -> float:
+    """Return a process's share of the memory it uses, in millions of bytes: shared pages are divided."""
+    try:
+        found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return int(found[1]) * 1024 / 1e6 if found else 0.0
+
+
 def _stat(pid: int) -> list[str]:
     """Return the fields of /proc/PID/stat from the state on; the name before it may hold anything."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -80,10 +80,16 @@ class Stage:
             await self._engine.register()
         return self._engine
 
-    async def new_engine(self, data: Path, pace: Pace) -> EngineProcess:
-        """Start another engine, which the caller stops."""
+    async def new_engine(
+        self, data: Path, pace: Pace, settings: Mapping[str, str] | None = None, *, is_ready: bool = True
+    ) -> EngineProcess:
+        """Start another engine, which the caller stops; without `is_ready` only its API answers by then."""
         return await EngineProcess.start(
-            data, model=pace.model, model_port=self.model.port, settings=self.settings
+            data,
+            model=pace.model,
+            model_port=self.model.port,
+            settings={**(settings or {}), **self.settings},
+            is_ready=is_ready,
         )
 
     async def wave(self, subject: str, chats: int) -> Measured:

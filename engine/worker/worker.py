@@ -292,6 +292,8 @@ class Worker:
             self._forget(attempt)
 
     def _forget(self, attempt: Attempt) -> None:
+        if len(self._attempts) >= self._most_runs():
+            self._wake.set()  # It had no room until now, so nobody told it of what waits.
         if self._attempts.get(attempt.claim.id) is attempt:
             del self._attempts[attempt.claim.id]
         if not self._attempts:

@@ -218,6 +218,17 @@ async def test_a_role_reads_the_talk_with_names_and_without_what_was_deleted_or_
     assert "Отвергнутое" not in told
 
 
+async def test_a_worker_without_room_takes_what_waits_as_soon_as_it_has_some(
+    stage: Stage, ann: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "POLL_SECONDS", 60.0)
+    monkeypatch.setattr(stage.worker, "_most_runs", lambda: 1)
+    chat_id = await ann.open_chat()
+    asked = (await ann.post(chat_id, "@@hr @@lawyer @@accountant, раз"))["runs"]
+
+    assert [(await ended(ann, run["id"]))["status"] for run in asked] == ["completed"] * 3
+
+
 async def another_worker(stage: Stage) -> tuple[Worker, ScriptedModel]:
     """Start a second worker on the stage's database, whose model says „Второй.“."""
     model = ScriptedModel([say("Второй.")])

@@ -1,6 +1,8 @@
 """The bench's own arithmetic and readers: figures are worth nothing when these are wrong."""
 
 import asyncio
+import os
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,7 +17,7 @@ from bench.fake_model import Pace, Wheel, pace_of
 from bench.figures import percentile
 from bench.http1 import AnswerReader, BadAnswer, Connection, Event, EventReader, call, request
 from bench.load import Answer, EngineAnswer, ModelAnswer, Result, Target, model_target, rush, wave
-from bench.processes import LISTENING
+from bench.processes import LISTENING, descendants, proportional_memory_mb
 from bench.report import Section, put_section
 
 
@@ -100,6 +102,18 @@ def test_an_engines_answer_is_its_snapshot_and_the_later_deltas() -> None:
     answer.take(_said("run.delta", seq=21, text="b") + _said("run.completed", run_id=1))
 
     assert (silent, answer.text(), answer.message_id) == (0, "ab", "7")
+    assert 0 < answer.first_at <= answer.done_at
+
+
+def test_an_answer_that_was_posted_before_its_words_were_told_is_heard_whole() -> None:
+    answer = EngineAnswer()
+
+    answer.take(_said("message.created", message={"id": "5", "role": None, "content": "@@assistant ?"}))
+    asked = answer.first_at
+    answer.take(_said("message.created", message={"id": "8", "role": "assistant", "content": "ab"}))
+    answer.take(_said("run.completed", run_id=1))
+
+    assert (asked, answer.text(), answer.message_id) == (0, "ab", "8")
     assert 0 < answer.first_at <= answer.done_at
 
 
@@ -217,3 +231,18 @@ def test_a_section_replaces_its_own_and_leaves_the_rest() -> None:
 def test_a_section_that_never_closes_is_not_overwritten() -> None:
     with pytest.raises(ValueError, match="never closed"):
         put_section("<!-- bench: one -->\nprecious", "one", "new")
+
+
+def test_processes_are_found_with_their_children_and_what_they_use() -> None:
+    child = subprocess.Popen(["sleep", "30"])
+    try:
+        family = descendants(os.getpid())
+
+        assert {os.getpid(), child.pid} <= family.keys()
+        assert family[child.pid].startswith("sleep 30")
+        assert proportional_memory_mb(os.getpid()) > proportional_memory_mb(child.pid) > 0
+    finally:
+        child.kill()
+        child.wait()
+    assert child.pid not in descendants(os.getpid())
+    assert proportional_memory_mb(child.pid) == 0
