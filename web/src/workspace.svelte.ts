@@ -7,6 +7,7 @@ import { apiSource } from './live/apisource'
 import { Outbox } from './live/outbox.svelte'
 import { Store } from './live/store.svelte'
 import { Stream } from './live/stream.svelte'
+import { Notifications } from './notifications.svelte'
 import { Session } from './session.svelte'
 
 export const client = new Client(baseOf(document), language)
@@ -16,13 +17,18 @@ export class Workspace {
   readonly store: Store
   readonly stream: Stream
   readonly outbox: Outbox
+  readonly notifications: Notifications
   readonly directory = new Directory(client)
 
   constructor(readonly me: User) {
     this.store = new Store(apiSource(client), me.id)
     this.outbox = new Outbox(client, this.store)
+    this.notifications = new Notifications(client, this.store)
     this.stream = new Stream(this.store, (headers, signal) => client.open('/api/v1/events', headers, signal))
-    this.stream.onLive = () => this.outbox.sendWaiting()
+    this.stream.onLive = () => {
+      this.outbox.sendWaiting()
+      this.notifications.refreshSoon()
+    }
   }
 
   get isAdmin(): boolean {

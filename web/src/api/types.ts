@@ -13,6 +13,11 @@ export type Role = Schemas['RoleView']
 export type Organization = Schemas['OrganizationView']
 export type SignedIn = Schemas['SignedInView']
 export type Posted = Schemas['PostedView']
+export type Notification = Schemas['NotificationView']
+export type Channel = Schemas['ChannelView']
+export type AddedChannel = Schemas['AddedChannelView']
+export type Attempt = Schemas['AttemptView']
+export type RunNow = Schemas['RunNowView']
 export interface Page<Item> {
   items: Item[]
   next_cursor: string | null

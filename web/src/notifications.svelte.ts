@@ -1,0 +1,61 @@
+/** What I am told: the newest of it, and how much is unread. */
+import type { Client } from './api/client'
+import type { Notification } from './api/types'
+import type { Store } from './live/store.svelte'
+import { pause } from './live/jobs'
+
+const SOON_MS = 200
+const PAGE = 30
+
+export class Notifications {
+  items = $state.raw<Notification[]>([])
+  unread = $state(0)
+  cursor = $state<string | null>(null)
+  isLoaded = $state(false)
+  /** When a test arrived, by channel. */
+  tested = $state.raw<{ channelId: string } | null>(null)
+  private isWaiting = false
+
+  constructor(
+    private readonly client: Client,
+    store: Store,
+  ) {
+    store.listen(({ kind, data }) => {
+      if (kind === 'notification.test') this.tested = { channelId: String(data.channel_id) }
+      else if (kind.startsWith('notification.')) this.refreshSoon()
+    })
+  }
+
+  /** Read the newest again, once for many events. */
+  refreshSoon(): void {
+    if (this.isWaiting) return
+    this.isWaiting = true
+    void pause(SOON_MS).then(() => {
+      this.isWaiting = false
+      return this.refresh().catch(() => {}) // The stream shows that the engine is away, and asks again.
+    })
+  }
+
+  async refresh(): Promise<void> {
+    const page = await this.client.call('get', '/api/v1/notifications', { query: { limit: PAGE } })
+    this.items = page.items
+    this.unread = page.unread
+    this.cursor = page.next_cursor
+    this.isLoaded = true
+  }
+
+  async more(): Promise<void> {
+    if (this.cursor === null) return
+    const page = await this.client.call('get', '/api/v1/notifications', { query: { limit: PAGE, cursor: this.cursor } })
+    this.items = [...this.items, ...page.items]
+    this.cursor = page.next_cursor
+  }
+
+  /** Mark some as read, or all. */
+  async markRead(ids: string[] | null): Promise<void> {
+    const { unread } = await this.client.call('post', '/api/v1/notifications/read', { body: { ids } })
+    const at = new Date().toISOString()
+    this.items = this.items.map((one) => (one.read_at === null && (ids === null || ids.includes(one.id)) ? { ...one, read_at: at } : one))
+    this.unread = unread
+  }
+}
