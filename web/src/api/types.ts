@@ -18,6 +18,11 @@ export type Channel = Schemas['ChannelView']
 export type AddedChannel = Schemas['AddedChannelView']
 export type Attempt = Schemas['AttemptView']
 export type RunNow = Schemas['RunNowView']
+export type CalendarEvent = Schemas['EventView']
+export type NewEvent = Schemas['NewEvent']
+export type Planned = Schemas['Planned']
+export type OccurrenceView = Schemas['OccurrenceView']
+export type Firing = Schemas['FiringView']
 export interface Page<Item> {
   items: Item[]
   next_cursor: string | null

@@ -14,6 +14,7 @@ export interface GraphEdge {
   label: string
   labelX: number
   labelY: number
+  anchor: 'middle' | 'end' | 'start'
 }
 
 export interface Picture {
@@ -29,7 +30,7 @@ const GAP = 26
 const MARGIN = 14
 const LETTER = 7.4
 /** Room at the sides for what leads back. */
-const AROUND = 70
+const AROUND = 150
 
 interface Link {
   from: string
@@ -123,15 +124,16 @@ function edgeOf({ from, to, isMaybe, label }: Link, nodes: Map<string, GraphNode
     // A long straight line would run through what lies between.
     const aside = isFar ? -Math.min(width / 2 - MARGIN, 90) : 0
     const path = `M${ax} ${start}C${ax + aside} ${start + bend} ${bx + aside} ${end - bend} ${bx} ${end}`
-    return { path, isMaybe, label, labelX: (ax + bx) / 2 + aside * 0.75, labelY: (start + end) / 2 + 3 }
+    const labelX = (ax + bx) / 2 + (isFar ? aside * 0.75 - 4 : 0)
+    return { path, isMaybe, label, labelX, labelY: (start + end) / 2 + (isFar ? 0 : 3), anchor: isFar ? 'end' : 'middle' }
   }
   const [ay, by] = [a.y + NODE_HEIGHT / 2, b.y + NODE_HEIGHT / 2]
   const [sx, ex] = [a.x + a.width, b.x + b.width + 5]
   if (from === to) {
     const path = `M${sx} ${ay - 8}C${sx + 44} ${ay - 26} ${sx + 44} ${ay + 26} ${ex} ${ay + 8}`
-    return { path, isMaybe, label, labelX: sx + 44, labelY: ay + 24 }
+    return { path, isMaybe, label, labelX: sx + 42, labelY: ay, anchor: 'start' }
   }
   const out = Math.min(width - 4, Math.max(sx, ex) + 34)
   const path = `M${sx} ${ay}C${out} ${ay} ${out} ${by} ${ex} ${by}`
-  return { path, isMaybe, label, labelX: out - 10, labelY: (ay + by) / 2 }
+  return { path, isMaybe, label, labelX: out, labelY: (ay + by) / 2, anchor: 'start' }
 }

@@ -1,0 +1,51 @@
+import { beforeAll, expect, test } from 'vitest'
+import type { CalendarEvent } from '$/api/types'
+import { speak } from '$/i18n/index.svelte'
+import { sayChoice } from '$/words/sayschedule'
+import { choiceOf, firstChoice, momentOf, scheduleOf, wallOf, type Choice } from '$/words/schedule'
+
+const choice = (given: Partial<Choice>): Choice => ({ ...firstChoice('2026-12-08', 'Europe/Moscow'), ...given })
+
+beforeAll(() => speak('ru'))
+
+test.each<[Partial<Choice>, string]>([
+  [{}, '8 декабря 2026 г. в 10:00'],
+  [{ repeat: 'weekly', weekdays: ['TU'], workingDays: 'skip' }, 'Каждый вторник в 10:00, кроме праздников'],
+  [{ repeat: 'weekly', weekdays: ['MO', 'TU', 'WE', 'TH', 'FR'] }, 'По будням в 10:00'],
+  [{ repeat: 'weekly', weekdays: ['TU', 'FR'], every: 2 }, 'Каждые 2 недели по вторникам, пятницам в 10:00'],
+  [{ repeat: 'monthly', monthly: '15', workingDays: 'previous' }, 'Каждый месяц 15-го числа в 10:00, с переносом на предыдущий рабочий день'],
+  [{ repeat: 'monthly', monthly: '2WE' }, 'Каждый месяц во вторую среду в 10:00'],
+  [{ repeat: 'monthly', monthly: '-1FR', ends: 'count', count: 3 }, 'Каждый месяц в последнюю пятницу в 10:00, всего 3 раза'],
+  [{ repeat: 'hours', every: 2 }, 'Каждые 2 часа'],
+])('%j is said as people say it', (given, words) => {
+  expect(sayChoice(choice(given))).toBe(words)
+})
+
+test.each<Partial<Choice>>([
+  {},
+  { repeat: 'daily', every: 3 },
+  { repeat: 'weekly', weekdays: ['MO', 'TH'], every: 2, workingDays: 'next' },
+  { repeat: 'monthly', monthly: '31', ends: 'until', until: '2027-05-31' },
+  { repeat: 'monthly', monthly: '2TU' },
+  { repeat: 'monthly', monthly: '-1', ends: 'count', count: 5 },
+  { repeat: 'yearly' },
+  { repeat: 'hours', every: 6 },
+])('%j is kept and read back as it was', (given) => {
+  const chosen = choice(given)
+  const read = choiceOf(scheduleOf(chosen) as CalendarEvent)
+
+  expect({ ...read, other: null }).toEqual({ ...chosen, other: null })
+})
+
+test('a rule that the form cannot show is kept as it is', () => {
+  const plan = { ...scheduleOf(choice({ repeat: 'weekly' })), rrule: 'FREQ=MONTHLY;BYDAY=MO,TU;BYSETPOS=-1' } as CalendarEvent
+
+  expect(choiceOf(plan).repeat).toBe('other')
+  expect(scheduleOf(choiceOf(plan)).rrule).toBe(plan.rrule)
+})
+
+test('a wall-clock time is the same moment for everybody, on both sides of a change of clocks', () => {
+  expect(momentOf('2026-07-01', '10:00', 'Europe/Berlin').toISOString()).toBe('2026-07-01T08:00:00.000Z')
+  expect(momentOf('2026-12-01', '10:00', 'Europe/Berlin').toISOString()).toBe('2026-12-01T09:00:00.000Z')
+  expect(wallOf(new Date('2026-12-31T21:30:00Z'), 'Europe/Moscow')).toEqual({ date: '2027-01-01', time: '00:30' })
+})
