@@ -4,7 +4,8 @@ import { speak } from '$/i18n/index.svelte'
 import { sayChoice } from '$/words/sayschedule'
 import { choiceOf, firstChoice, momentOf, scheduleOf, wallOf, type Choice } from '$/words/schedule'
 
-const choice = (given: Partial<Choice>): Choice => ({ ...firstChoice('2026-12-08', 'Europe/Moscow'), ...given })
+const LONG_AGO = new Date(0)
+const choice = (given: Partial<Choice>): Choice => ({ ...firstChoice('2026-12-08', 'Europe/Moscow', LONG_AGO), ...given })
 
 beforeAll(() => speak('ru'))
 

@@ -10,6 +10,8 @@ import { Thread } from './thread.svelte'
 import type { WireEvent } from './wire'
 
 type Data = Record<string, unknown>
+/** So many messages of a chat are held and drawn while one scrolls through it. */
+const MOST_HELD = 300
 export type Listener = (event: WireEvent) => void
 
 export class Store {
@@ -128,6 +130,7 @@ export class Store {
     thread.isLoadingOlder = true
     try {
       thread.add(await this.source.page(thread.chatId, thread.from))
+      thread.dropNewest(MOST_HELD)
     } finally {
       thread.isLoadingOlder = false
     }
@@ -140,6 +143,7 @@ export class Store {
     try {
       thread.add(await this.source.pageAfter(thread.chatId, last.no))
       thread.hasNewer = this.goesOnAfter(thread)
+      thread.dropOldest(MOST_HELD)
     } finally {
       thread.isLoadingNewer = false
     }

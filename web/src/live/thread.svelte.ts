@@ -58,10 +58,17 @@ export class Thread {
   }
 
   /** Let the oldest go; they are read again when one scrolls back. */
-  trim(keep: number): void {
-    if (this.hasNewer) return
-    this.messages = this.messages.slice(-keep)
+  dropOldest(most: number): void {
+    if (this.messages.length <= most) return
+    this.messages = this.messages.slice(-most)
     this.from = this.messages[0]?.no ?? this.from
+  }
+
+  /** Let the newest go; they are read again when one scrolls on. */
+  dropNewest(most: number): void {
+    if (this.messages.length <= most) return
+    this.messages = this.messages.slice(0, most)
+    this.hasNewer = true
   }
 
   find(messageId: string): Message | undefined {

@@ -12,28 +12,34 @@ export interface Wording {
 }
 
 const TAGS = [
-  'a', 'b', 'blockquote', 'br', 'button', 'code', 'del', 'div', 'em', 'h3', 'h4', 'h5', 'h6', 'hr', 'i', 'li', 'ol',
+  'a', 'b', 'blockquote', 'br', 'button', 'code', 'del', 'div', 'em', 'h3', 'h4', 'hr', 'i', 'li', 'ol',
   'p', 'pre', 's', 'span', 'strong', 'sub', 'sup', 'table', 'tbody', 'td', 'th', 'thead', 'tr', 'ul',
 ] // prettier-ignore
 const RULES = {
   ALLOWED_TAGS: TAGS,
   ALLOWED_ATTR: ['align', 'class', 'href', 'rel', 'start', 'target', 'title', 'type'],
   ALLOWED_URI_REGEXP: /^(?:https?:|mailto:|tel:)/i,
+  ADD_URI_SAFE_ATTR: ['align', 'rel', 'start', 'target', 'type'], // What is in them is no address.
   ALLOW_DATA_ATTR: false,
   ALLOW_ARIA_ATTR: false,
 }
 const LONGEST_LANGUAGE = 24
+
+// Most of what people write: one line without a sign that could mean something.
+const PLAIN = /^(?!\s|[-+=]|\d+[.)])(?:(?!https?:|www\.)[^*_`[\]<>|~\\&@#\n\r])+$/i
 
 /** Renders texts block by block: while one grows, only its last block is made anew. */
 export class Markdown {
   private readonly marked: Marked
   private readonly kept = new Map<string, string>()
 
-  constructor(
-    wording: Wording,
-    breaks: boolean,
-  ) {
-    this.marked = new Marked({ gfm: true, breaks, renderer: rendererOf(wording) })
+  constructor(wording: Wording, breaks: boolean) {
+    this.marked = markedFor(wording, breaks)
+  }
+
+  /** Return a text that has ended as safe HTML. */
+  whole(text: string): string {
+    return PLAIN.test(text) ? `<p>${escaped(text)}</p>` : this.clean(this.marked.parse(text, { async: false }))
   }
 
   /** Return a text's blocks as safe HTML. */
@@ -57,6 +63,17 @@ export class Markdown {
   }
 }
 
+const made = new WeakMap<Wording, Map<boolean, Marked>>()
+
+/** One parser serves all messages: to make one takes longer than to parse a message. */
+function markedFor(wording: Wording, breaks: boolean): Marked {
+  const known = made.get(wording) ?? new Map<boolean, Marked>()
+  made.set(wording, known)
+  const marked = known.get(breaks) ?? new Marked({ gfm: true, breaks, renderer: rendererOf(wording) })
+  known.set(breaks, marked)
+  return marked
+}
+
 function escaped(text: string): string {
   return text.replace(/[&<>"']/g, (letter) => `&#${letter.charCodeAt(0)};`)
 }
@@ -76,8 +93,8 @@ function rendererOf(wording: Wording): RendererObject<string, string> {
       return link(href, this.parser.parseInline(tokens), wording)
     },
     heading({ tokens, depth }: Tokens.Heading) {
-      // The page has its own first headings.
-      const level = Math.min(6, depth + 2)
+      // The page has its own first headings, and what is written knows nothing of them.
+      const level = depth <= 3 ? 3 : 4
       return `<h${level}>${this.parser.parseInline(tokens)}</h${level}>`
     },
     table(token: Tokens.Table) {

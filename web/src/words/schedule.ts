@@ -65,10 +65,22 @@ export function weekdayOf(date: string): Weekday {
   return WEEKDAYS[(new Date(`${date}T12:00:00Z`).getUTCDay() + 6) % 7]!
 }
 
-export function firstChoice(date: string, timezone: string): Choice {
+/** The plan of an event, without what the engine adds to it. */
+export function planOf(event: CalendarEvent): NewEvent {
+  const { title, description, kind, starts_at, timezone, cron, rrule, every_seconds, ends_at, count, exdates } = event
+  const { working_days, country, role, instruction, chat_id, notify, misfire, grace_seconds } = event
+  const when = { kind, starts_at, timezone, cron, rrule, every_seconds, ends_at, count, exdates, working_days, country }
+  return { ...when, title, description, role, instruction, chat_id, notify, misfire, grace_seconds }
+}
+
+/** What a new event begins with: ten o'clock, or today the next full hour. */
+export function firstChoice(date: string, timezone: string, now = new Date()): Choice {
+  const today = wallOf(now, timezone)
+  const hour = Math.min(23, Number(today.time.slice(0, 2)) + 1)
+  const isLater = date === today.date && hour > 10
   return {
     date,
-    time: '10:00',
+    time: isLater ? `${hour}:00` : '10:00',
     timezone,
     repeat: 'never',
     every: 1,

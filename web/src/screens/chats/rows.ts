@@ -33,6 +33,7 @@ function belongsTo(before: Message, message: Message): boolean {
   return Date.parse(message.created_at) - Date.parse(before.created_at) < GROUP_MS
 }
 
-function dayOf(message: Message): string {
-  return new Date(message.created_at).toDateString()
+function dayOf(message: Message): number {
+  const at = new Date(message.created_at)
+  return (at.getFullYear() * 12 + at.getMonth()) * 31 + at.getDate()
 }
