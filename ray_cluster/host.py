@@ -33,8 +33,9 @@ class Workers:
         self._keeper = Keeper(sealed, token, release)
         self._fleet = RayFleet(sealed, str(token), release.name)
         there = [name for name in asyncio.run(self._fleet.names()) if name.release == release.name]
-        for _ in range(0 if there else settings.workers):  # They start beside the supervisor, not after it.
-            self._fleet.start_now(Pool(DEFAULT_POOL, (), Resources()))
+        machines: list[str | None] = [*asyncio.run(self._fleet.machines())] or [None]
+        for number in range(0 if there else settings.workers):  # Beside the supervisor, not after it.
+            self._fleet.start_now(Pool(DEFAULT_POOL, (), Resources()), machines[number % len(machines)])
         self._pools: dict[str, Any] = {}
 
     def keep(self) -> None:
