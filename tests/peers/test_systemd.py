@@ -63,10 +63,12 @@ def test_the_user_is_made_without_a_way_to_sign_in(tmp_path: Path) -> None:
 
 
 def test_the_guide_and_the_units_speak_of_the_same_places() -> None:
-    guide = (ROOT / "docs" / "guides" / "deploy.md").read_text("utf-8")
+    guides = ROOT / "docs" / "guides"
+    guide, scale = ((guides / name).read_text("utf-8") for name in ("deploy.md", "scale.md"))
 
     for name in UNITS:
-        assert f"deploy/systemd/{name}" in guide
+        assert f"deploy/systemd/{name}" in guide + scale
         assert f"ExecStart={PLACE}/.venv/bin/python -P -m engine.cli " in (FOLDER / name).read_text("utf-8")
     assert f"git clone <the repository> {PLACE}" in guide
     assert "/var/lib/rugpt/.env" in guide
+    assert "/var/lib/rugpt/.env" in scale

@@ -270,13 +270,13 @@ class Person:
         return loaded
 
 
-async def register(port: int, host: str = "127.0.0.1") -> Person:
-    """Make the organization and its admin."""
+async def register(port: int, host: str = "127.0.0.1", *, prefix: str = "") -> Person:
+    """Make the organization and its admin; a proxy may want a prefix."""
     new = {
         "organization": "Ромашка", "username": "ann", "email": "ann@example.com",
         "password": PASSWORD, "display_name": "Анна",
     }  # fmt: skip
-    made = await Person(port, "", {}, host).call("POST", "/auth/register", new, expect=201)
+    made = await Person(port, "", {}, host).call("POST", f"{prefix}/auth/register", new, expect=201)
     return Person(port, made["access_token"], made["user"], host)
 
 

@@ -63,7 +63,7 @@ def _known_ports(settings: Settings) -> dict[int, str]:
     used = (
         ("PostgreSQL", database, _POSTGRES_PORT),
         ("Ollama", settings.ollama_url, None),
-        ("the model server", settings.openai_base_url, None),
+        *(("the model server", url.strip(), None) for url in settings.openai_base_url.split(",")),
     )
     known = {}
     for whose, url, usual in used:
