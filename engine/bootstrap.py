@@ -5,14 +5,17 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from email.utils import parseaddr
 from functools import partial
 from pathlib import Path
 from subprocess import SubprocessError
 from time import monotonic
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 
+from engine.adapters.web_push import PushCourier, PushKey
 from engine.adapters.webhooks import WebhookCourier
 from engine.core import database as core_database
 from engine.core.database import APPLICATION_ROLE, MIGRATIONS, Database, DatabaseAway
@@ -154,7 +157,7 @@ async def open_engine(settings: Settings, *, tiny: bool = False, works: bool = T
             parts.push_async_callback(engine.guard.stop)
             tasks = [
                 asyncio.create_task(engine.keep_house()),
-                asyncio.create_task(Postman(database, office, _couriers(settings, office)).run()),
+                asyncio.create_task(Postman(database, office, _couriers(settings, office, secret)).run()),
                 asyncio.create_task(engine.expire_drafts()),
                 asyncio.create_task(calendar.Scheduler(database, roles).run()),
             ]
@@ -279,18 +282,30 @@ def make_bus() -> Bus:
 
 def _office(settings: Settings, secret: bytes) -> Office:
     """Return what this installation can reach people by."""
-    kinds: set[ChannelKind] = {"in_app", "webhook"}
+    kinds: set[ChannelKind] = {"in_app", "webhook", "web_push"}
     if settings.smtp_url is not None:
         kinds.add("email")
     token = settings.telegram_token.get_secret_value() if settings.telegram_token else None
     if token is not None:
         kinds.add("telegram")
-    return Office(Seal(secret), frozenset(kinds), settings.public_url, settings.web_base, token)
+    return Office(
+        Seal(secret),
+        frozenset(kinds),
+        settings.public_url,
+        settings.web_base,
+        token,
+        push_key=PushKey(secret).public,
+    )
 
 
-def _couriers(settings: Settings, office: Office) -> list[Courier[Any]]:
+def _couriers(settings: Settings, office: Office, secret: bytes) -> list[Courier[Any]]:
     """Return who carries notes, one for each kind of channel that is set up."""
-    couriers: list[Courier[Any]] = [WebhookCourier(office)]
+    host = urlsplit(settings.public_url or "").hostname or "localhost"
+    address = parseaddr(settings.mail_from or "")[1] or f"rugpt@{host}"
+    couriers: list[Courier[Any]] = [
+        WebhookCourier(office),
+        PushCourier(PushKey(secret), subscriber=address),
+    ]
     if settings.smtp_url is not None:
         from engine.adapters.mail import MailCourier, writer_and_mailbox
 

@@ -42,6 +42,22 @@ CREATE FUNCTION public.disabled_roles() RETURNS text[]
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN ARRAY(SELECT role_settings.role_code FROM public.role_settings WHERE (NOT role_settings.enabled));
 
+CREATE TABLE public.sessions (
+    org_id uuid DEFAULT public.current_org() NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    user_id uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    ended_reason text
+);
+
+ALTER TABLE ONLY public.sessions FORCE ROW LEVEL SECURITY;
+
+CREATE FUNCTION public.session_is_live(session uuid) RETURNS boolean
+    LANGUAGE sql STABLE COST 1000 PARALLEL SAFE
+    RETURN (EXISTS (SELECT FROM public.sessions WHERE ((sessions.id = session_is_live.session) AND (sessions.ended_at IS NULL) AND (sessions.expires_at > now()))));
+
 CREATE TABLE public.audit_log (
     org_id uuid DEFAULT public.current_org() NOT NULL,
     id bigint NOT NULL,
@@ -241,7 +257,7 @@ CREATE TABLE public.deliveries (
     failure text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     finished_at timestamp with time zone,
-    CONSTRAINT deliveries_kind_check CHECK ((kind = ANY (ARRAY['email'::text, 'telegram'::text, 'webhook'::text]))),
+    CONSTRAINT deliveries_kind_check CHECK ((kind = ANY (ARRAY['email'::text, 'telegram'::text, 'webhook'::text, 'web_push'::text]))),
     CONSTRAINT deliveries_purpose_check CHECK ((purpose = ANY (ARRAY['note'::text, 'digest'::text, 'code'::text, 'test'::text]))),
     CONSTRAINT deliveries_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'sending'::text, 'sent'::text, 'dead'::text, 'dropped'::text])))
 )
@@ -387,9 +403,10 @@ CREATE TABLE public.notification_channels (
     free_at timestamp with time zone DEFAULT now() NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     deleted_at timestamp with time zone,
+    session_id uuid,
     CONSTRAINT notification_channels_address_check CHECK (((length(address) >= 1) AND (length(address) <= 2000))),
     CONSTRAINT notification_channels_check CHECK (((quiet_from IS NULL) = (quiet_until IS NULL))),
-    CONSTRAINT notification_channels_kind_check CHECK ((kind = ANY (ARRAY['in_app'::text, 'email'::text, 'telegram'::text, 'webhook'::text]))),
+    CONSTRAINT notification_channels_kind_check CHECK ((kind = ANY (ARRAY['in_app'::text, 'email'::text, 'telegram'::text, 'webhook'::text, 'web_push'::text]))),
     CONSTRAINT notification_channels_patience_seconds_check CHECK (((patience_seconds >= 0) AND (patience_seconds <= 86400))),
     CONSTRAINT notification_channels_priority_check CHECK (((priority >= 0) AND (priority <= 100)))
 );
@@ -491,18 +508,6 @@ CREATE TABLE public.schema_migrations (
     checksum text NOT NULL,
     applied_at timestamp with time zone DEFAULT now() NOT NULL
 );
-
-CREATE TABLE public.sessions (
-    org_id uuid DEFAULT public.current_org() NOT NULL,
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    user_id uuid NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    expires_at timestamp with time zone NOT NULL,
-    ended_at timestamp with time zone,
-    ended_reason text
-);
-
-ALTER TABLE ONLY public.sessions FORCE ROW LEVEL SECURITY;
 
 CREATE TABLE public.telegram_questions (
     org_id uuid DEFAULT public.current_org() NOT NULL,
@@ -756,6 +761,8 @@ CREATE UNIQUE INDEX notification_channels_in_app ON public.notification_channels
 
 CREATE UNIQUE INDEX notification_channels_own ON public.notification_channels USING btree (org_id, user_id) WHERE is_own;
 
+CREATE INDEX notification_channels_session ON public.notification_channels USING btree (org_id, session_id) WHERE (session_id IS NOT NULL);
+
 CREATE UNIQUE INDEX notification_channels_telegram ON public.notification_channels USING btree (address) WHERE (kind = 'telegram'::text);
 
 CREATE INDEX notifications_due ON public.notifications USING btree (next_at) WHERE (next_at IS NOT NULL);
@@ -942,6 +949,9 @@ ALTER TABLE ONLY public.model_calls
 
 ALTER TABLE ONLY public.notification_channels
     ADD CONSTRAINT notification_channels_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.organizations(id);
+
+ALTER TABLE ONLY public.notification_channels
+    ADD CONSTRAINT notification_channels_org_id_session_id_fkey FOREIGN KEY (org_id, session_id) REFERENCES public.sessions(org_id, id) ON DELETE SET NULL (session_id) NOT VALID;
 
 ALTER TABLE ONLY public.notification_channels
     ADD CONSTRAINT notification_channels_org_id_user_id_fkey FOREIGN KEY (org_id, user_id) REFERENCES public.users(org_id, id);
@@ -1172,6 +1182,12 @@ GRANT USAGE ON SCHEMA public TO rugpt_app;
 GRANT USAGE ON SCHEMA public TO rugpt_across;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.chats TO rugpt_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.role_settings TO rugpt_app;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.sessions TO rugpt_app;
+GRANT DELETE ON TABLE public.sessions TO rugpt_across;
+GRANT SELECT(org_id) ON TABLE public.sessions TO rugpt_across;
+GRANT SELECT(id) ON TABLE public.sessions TO rugpt_across;
+GRANT SELECT(expires_at) ON TABLE public.sessions TO rugpt_across;
+GRANT SELECT(ended_at) ON TABLE public.sessions TO rugpt_across;
 GRANT SELECT,INSERT ON TABLE public.audit_log TO rugpt_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.calendar_events TO rugpt_app;
 GRANT SELECT(org_id) ON TABLE public.calendar_events TO rugpt_across;
@@ -1279,12 +1295,6 @@ GRANT SELECT(cancel_requested_at) ON TABLE public.runs TO rugpt_across;
 GRANT SELECT(queued_at) ON TABLE public.runs TO rugpt_across;
 GRANT SELECT(started_at),UPDATE(started_at) ON TABLE public.runs TO rugpt_across;
 GRANT SELECT ON TABLE public.schema_migrations TO rugpt_app;
-GRANT SELECT,INSERT,UPDATE ON TABLE public.sessions TO rugpt_app;
-GRANT DELETE ON TABLE public.sessions TO rugpt_across;
-GRANT SELECT(org_id) ON TABLE public.sessions TO rugpt_across;
-GRANT SELECT(id) ON TABLE public.sessions TO rugpt_across;
-GRANT SELECT(expires_at) ON TABLE public.sessions TO rugpt_across;
-GRANT SELECT(ended_at) ON TABLE public.sessions TO rugpt_across;
 GRANT SELECT,INSERT ON TABLE public.telegram_questions TO rugpt_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.telegram_updates TO rugpt_across;
 GRANT SELECT,INSERT ON TABLE public.tool_calls TO rugpt_app;

@@ -54,7 +54,7 @@ class KeepingCourier:
 
 
 def office(*kinds: ChannelKind) -> Office:
-    return Office(SEAL, frozenset({"in_app", "webhook", *kinds}), "https://rugpt.example")
+    return Office(SEAL, frozenset({"in_app", "webhook", *kinds}), "https://rugpt.example", push_key="BNone")
 
 
 @asynccontextmanager

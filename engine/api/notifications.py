@@ -1,12 +1,15 @@
 """What people are told, and by which of their channels."""
 
+from base64 import urlsafe_b64decode
 from datetime import datetime, time
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import segno
+from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi import APIRouter, Query
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from engine.api.caller import Authenticated, Caller
 from engine.api.views import Body, Page, View, Word
@@ -30,6 +33,23 @@ Limit = Annotated[int, Query(ge=1, le=100)]
 Priority = Annotated[int, Field(ge=0, le=100)]
 Patience = Annotated[int, Field(ge=0, le=86_400)]
 Carries = Annotated[list[Kind], Field(max_length=20)]
+
+
+def _bytes_of(text: str) -> bytes:
+    if len(text) > 200:
+        raise ValueError("is too long")
+    return urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def _a_point(text: str) -> str:
+    ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), _bytes_of(text))
+    return text
+
+
+def _sixteen_bytes(text: str) -> str:
+    if len(_bytes_of(text)) != 16:
+        raise ValueError("must be 16 bytes in base64url")
+    return text
 
 
 class ChannelView(View):
@@ -88,6 +108,23 @@ class ChangeChannel(Body):
     quiet_until: time | None = None
     timezone: Word | None = None
     carries: Carries | None = None
+
+
+class PushKeyView(View):
+    public_key: str
+
+
+class BrowserKeys(Body):
+    p256dh: Annotated[str, AfterValidator(_a_point)]
+    auth: Annotated[str, AfterValidator(_sixteen_bytes)]
+
+
+class SubscribeBrowser(Body):
+    """What `PushManager.subscribe` gives."""
+
+    endpoint: Annotated[str, Field(min_length=1, max_length=2000)]
+    keys: BrowserKeys
+    expiration_time: Annotated[float | None, Field(alias="expirationTime")] = None
 
 
 class VerifyChannel(Body):
@@ -204,6 +241,28 @@ async def add_channel(new: AddChannel, caller: Authenticated) -> AddedChannelVie
     return AddedChannelView.of(added, _office(caller))
 
 
+@router.get("/push")
+async def push_key(caller: Authenticated) -> PushKeyView:
+    """Tell the key that a browser subscribes with (`applicationServerKey`)."""
+    key = _office(caller).push_key
+    if key is None:
+        raise notifications.ChannelUnavailable(
+            "This installation pushes nothing to browsers.", kind="web_push"
+        )
+    return PushKeyView(public_key=key)
+
+
+@router.post("/push", status_code=201)
+async def add_browser(new: SubscribeBrowser, caller: Authenticated) -> ChannelView:
+    """Let this browser be pushed to, as long as its session lasts; the same one once more is renewed."""
+    browser = notifications.Browser(new.endpoint, new.keys.p256dh, new.keys.auth)
+    async with caller.transaction() as tx:
+        channel = await notifications.add_browser(
+            tx, caller.actor, office=_office(caller), session_id=caller.session_id, browser=browser
+        )
+    return _channel(channel)
+
+
 @router.patch("/channels/{channel_id}")
 async def change_channel(channel_id: UUID, change: ChangeChannel, caller: Authenticated) -> ChannelView:
     """Change a channel's priority, patience, what it carries, or its quiet hours, by its own clock."""
@@ -315,7 +374,11 @@ async def replay(delivery_id: UUID, caller: Authenticated) -> None:
 
 
 def _channel(channel: Channel) -> ChannelView:
-    return ChannelView.model_validate(channel)
+    view = ChannelView.model_validate(channel)
+    if channel.kind != "web_push":
+        return view
+    # Whoever knows the whole address could push there.
+    return view.model_copy(update={"address": urlsplit(channel.address or "").hostname})
 
 
 def _binding(added: Added, office: Office) -> BindingView | None:

@@ -90,6 +90,7 @@ LISTS = (
 NOBODYS = {
     *("GET /events", "PATCH /organizations/current", "POST /users", "GET /roles/{code}"),
     *("POST /notifications/channels", "POST /notifications/read"),
+    *("GET /notifications/push", "POST /notifications/push"),
     "POST /notifications/telegram/webhook",
     *("GET /notifications/unsubscribe/{token}", "POST /notifications/unsubscribe/{token}"),
     *("POST /roles/cache/clear", "GET /auth/policy", "GET /health", "GET /health/ready"),

@@ -24,6 +24,7 @@ from engine.domains.notifications.models import (
     Attempt,
     AttemptOutcome,
     Bound,
+    Browser,
     Channel,
     ChannelChanges,
     ChannelKind,
@@ -48,6 +49,7 @@ from engine.domains.notifications.ports import (
 )
 from engine.domains.notifications.service.channels import (
     Added,
+    add_browser,
     add_channel,
     begin_verification,
     bind_chat,
@@ -121,6 +123,7 @@ __all__ = [
     "Attempt",
     "AttemptOutcome",
     "Bound",
+    "Browser",
     "Channel",
     "ChannelChanges",
     "ChannelExists",
@@ -153,6 +156,7 @@ __all__ = [
     "Tiding",
     "TooManyChannels",
     "UnsubscribeInvalid",
+    "add_browser",
     "add_channel",
     "ask_edit",
     "begin_update",

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 Kind = Literal["mention", "draft", "run_failed", "event", "firing_failed"]
-ChannelKind = Literal["in_app", "email", "telegram", "webhook"]
+ChannelKind = Literal["in_app", "email", "telegram", "webhook", "web_push"]
 Purpose = Literal["note", "digest", "code", "test"]
 AttemptOutcome = Literal["sent", "delayed", "refused", "unknown", "dropped"]
 DeliveryStatus = Literal["queued", "sending", "sent", "dead", "dropped"]
@@ -33,6 +33,15 @@ class Channel:
     broken_code: str | None
     code_expires_at: datetime | None
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Browser:
+    """What a browser gives to be pushed to: where, and the keys that only it can undo (base64url)."""
+
+    endpoint: str
+    p256dh: str
+    auth: str
 
 
 @dataclass(frozen=True, slots=True)

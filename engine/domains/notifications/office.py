@@ -24,6 +24,7 @@ class Office:
     api_base: str = "/api/v1"  # as it is reached from outside
     telegram_token: str | None = field(default=None, repr=False)
     bot_name: str | None = None
+    push_key: str | None = None  # the public one, which browsers subscribe with
 
     @property
     def bot_id(self) -> int | None:

@@ -8,11 +8,11 @@ SELECT person.user_id, way.kind, way.is_own, way.priority, :patience_seconds::in
 ON CONFLICT DO NOTHING;
 
 -- name: channels_of
--- The channels of some people, the first to be told first.
+-- The channels of some people, the first to be told first; a browser's ends with its session.
 SELECT id, user_id, kind, is_own, address, priority, patience_seconds, quiet_from, quiet_until, timezone, carries,
        verified_at, broken_at, broken_code, code_expires_at, created_at
   FROM notification_channels
- WHERE user_id = ANY(:user_ids::uuid[]) AND deleted_at IS NULL
+ WHERE user_id = ANY(:user_ids::uuid[]) AND deleted_at IS NULL AND (kind <> 'web_push' OR session_is_live(session_id))
  ORDER BY priority DESC, created_at, id;
 
 -- name: lock_channel
@@ -21,6 +21,7 @@ SELECT id, user_id, kind, is_own, address, priority, patience_seconds, quiet_fro
        verified_at, broken_at, broken_code, code_expires_at, created_at
   FROM notification_channels
  WHERE id = :channel_id AND user_id = :user_id AND deleted_at IS NULL
+   AND (kind <> 'web_push' OR session_is_live(session_id))
    FOR UPDATE;
 
 -- name: channel_with_key
@@ -28,14 +29,27 @@ SELECT id, user_id, kind, is_own, address, priority, patience_seconds, quiet_fro
 SELECT id, user_id, kind, is_own, address, priority, patience_seconds, quiet_from, quiet_until, timezone, carries,
        verified_at, broken_at, broken_code, code_expires_at, created_at, sealed_key
   FROM notification_channels
- WHERE id = :channel_id AND deleted_at IS NULL;
+ WHERE id = :channel_id AND deleted_at IS NULL AND (kind <> 'web_push' OR session_is_live(session_id));
 
 -- name: insert_channel
 -- A new channel; the indexes refuse a second one to the same address.
 INSERT INTO notification_channels (id, user_id, kind, address, sealed_key, priority, patience_seconds, timezone, carries,
-                                   verified_at)
+                                   verified_at, session_id)
 VALUES (:channel_id, :user_id, :kind, :address::text, :sealed_key::bytea, :priority, :patience_seconds, :timezone,
-        :carries::text[], CASE WHEN :is_verified::boolean THEN now() END)
+        :carries::text[], CASE WHEN :is_verified::boolean THEN now() END, :session_id::uuid)
+RETURNING id, user_id, kind, is_own, address, priority, patience_seconds, quiet_from, quiet_until, timezone, carries,
+          verified_at, broken_at, broken_code, code_expires_at, created_at;
+
+-- name: browser_at
+-- A person's channel to a browser, also one whose session is over.
+SELECT id FROM notification_channels
+ WHERE user_id = :user_id AND kind = 'web_push' AND lower(address) = lower(:address) FOR UPDATE;
+
+-- name: renew_browser
+-- The browser has signed in anew, or has new keys; what its owner has set of the channel stays.
+UPDATE notification_channels
+   SET session_id = :session_id, sealed_key = :sealed_key, broken_at = NULL, broken_code = NULL
+ WHERE id = :channel_id
 RETURNING id, user_id, kind, is_own, address, priority, patience_seconds, quiet_from, quiet_until, timezone, carries,
           verified_at, broken_at, broken_code, code_expires_at, created_at;
 

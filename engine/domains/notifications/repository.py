@@ -64,6 +64,18 @@ async def channel_with_key(tx: Transaction, *, channel_id: UUID) -> tuple[Channe
     return Channel(**values), sealed_key
 
 
+async def browser_at(tx: Transaction, *, user_id: UUID, address: str) -> UUID | None:
+    """Return a person's channel to a browser, also one that has ended, or None."""
+    row = await tx.maybe(SQL.browser_at, user_id=user_id, address=address)
+    return row["id"] if row else None
+
+
+async def renew_browser(tx: Transaction, *, channel_id: UUID, session_id: UUID, sealed_key: bytes) -> Channel:
+    """Let a browser's channel live as long as another session."""
+    row = await tx.one(SQL.renew_browser, channel_id=channel_id, session_id=session_id, sealed_key=sealed_key)
+    return Channel(**row)
+
+
 async def insert_channel(
     tx: Transaction,
     *,
@@ -77,6 +89,7 @@ async def insert_channel(
     timezone: str,
     carries: list[str],
     is_verified: bool,
+    session_id: UUID | None = None,
 ) -> Channel:
     """Add a channel, or raise ChannelExists."""
     try:
@@ -92,6 +105,7 @@ async def insert_channel(
             timezone=timezone,
             carries=carries,
             is_verified=is_verified,
+            session_id=session_id,
         )
     except asyncpg.UniqueViolationError as error:
         raise ChannelExists from error

@@ -1,6 +1,7 @@
 """What people do with their channels."""
 
 import hashlib
+import json
 import re
 import secrets
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from engine.domains.notifications.errors import (
 from engine.domains.notifications.models import (
     KINDS,
     Bound,
+    Browser,
     Channel,
     ChannelChanges,
     ChannelKind,
@@ -37,7 +39,13 @@ from engine.domains.notifications.office import Office
 from engine.domains.users import Actor, User
 
 PATIENCE_SECONDS = 600
-PRIORITIES: dict[ChannelKind, int] = {"in_app": 100, "telegram": 100, "webhook": 100, "email": 50}
+PRIORITIES: dict[ChannelKind, int] = {
+    "in_app": 100,
+    "telegram": 100,
+    "webhook": 100,
+    "web_push": 100,
+    "email": 50,
+}
 MOST_CHANNELS = 20
 MOST_TRIES = 5
 CODE_SECONDS = 15 * 60
@@ -97,6 +105,8 @@ async def add_channel(
     _require_reach(office, kind)
     if kind == "in_app":
         raise ChannelExists
+    if kind == "web_push":
+        raise AddressInvalid("A browser subscribes itself: POST /api/v1/notifications/push.")
     if len(existing) >= MOST_CHANNELS:
         raise TooManyChannels(MOST_CHANNELS)
     address = _checked_address(kind, address)
@@ -125,6 +135,43 @@ async def add_channel(
     if kind == "webhook":
         return Added(channel, key=key)
     return await _send_code(tx, office, channel)
+
+
+async def add_browser(
+    tx: Transaction, actor: Actor, *, office: Office, session_id: UUID, browser: Browser
+) -> Channel:
+    """Let one's browser be pushed to as long as its session lasts; once more renews it."""
+    person = await users.get_user(tx, user_id=actor.user_id)
+    existing = (await channels_of(tx, [person]))[person.id]
+    _require_reach(office, "web_push")
+    address = _checked_address("web_push", browser.endpoint)
+    assert address is not None
+    known = await repository.browser_at(tx, user_id=person.id, address=address)
+    channel_id = known or uuid4()
+    keys = json.dumps({"p256dh": browser.p256dh, "auth": browser.auth}).encode()
+    sealed_key = office.seal.close(keys, about=f"web_push:{channel_id}")
+    if known is not None:
+        return await repository.renew_browser(
+            tx, channel_id=known, session_id=session_id, sealed_key=sealed_key
+        )
+    if len(existing) >= MOST_CHANNELS:
+        raise TooManyChannels(MOST_CHANNELS)
+    channel = await repository.insert_channel(
+        tx,
+        channel_id=channel_id,
+        user_id=person.id,
+        kind="web_push",
+        address=address,
+        sealed_key=sealed_key,
+        priority=PRIORITIES["web_push"],
+        patience_seconds=PATIENCE_SECONDS,
+        timezone=person.timezone,
+        carries=["mention", "draft"],
+        is_verified=True,
+        session_id=session_id,
+    )
+    await _record(tx, actor, "added", channel)
+    return channel
 
 
 async def change_channel(
@@ -303,6 +350,8 @@ def _checked_address(kind: ChannelKind, address: str | None) -> str | None:
         or not address.isprintable()
     ):
         raise AddressInvalid("Give a URL such as https://example.com/hook, on port 80 or 443.")
+    if kind == "web_push" and url.scheme != "https":
+        raise AddressInvalid("A browser is pushed to over https.")
     return address
 
 

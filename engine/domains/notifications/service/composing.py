@@ -55,7 +55,7 @@ async def compose(tx: Transaction, claim: Claim, *, seal: Seal) -> Note | str:
         locale=locale_of(reader),
         tidings=tuple(tidings),
         code=seal.open(code, about=f"code:{channel.id}").decode() if code else None,
-        signing_key=seal.open(sealed_key, about=f"webhook:{channel.id}") if sealed_key else None,
+        signing_key=seal.open(sealed_key, about=f"{channel.kind}:{channel.id}") if sealed_key else None,
     )
 
 
