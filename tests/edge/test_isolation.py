@@ -20,6 +20,10 @@ PREFIX = "/api/v1"
 YEARLY = {"title": "Табель", "kind": "recurring", "starts_at": "2026-01-01T00:00Z", "timezone": "UTC"} | {
     "cron": "0 9 1 3 *"
 }
+ICS = (
+    "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VEVENT\r\nUID:1@x\r\nDTSTART:20360101T090000Z\r\n"
+    "SUMMARY:Table\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+)
 # How each route that takes an id is called; `{…}` in a body are ids too. A new route must be added here.
 WITH_IDS: dict[str, Any] = {
     "GET /chats/{chat_id}": None,
@@ -65,6 +69,7 @@ WITH_IDS: dict[str, Any] = {
     "DELETE /chats/{own_chat_id}/members/{user_id}": None,
     "POST /chats/{own_chat_id}/messages": {"content": "Наше", "reply_to": "{message_id}"},
     "POST /calendar/events": {**YEARLY, "notify": ["{user_id}"]},
+    "POST /calendar/import": {"ics": ICS, "chat_id": "{chat_id}"},
     "POST /calendar/preview": {**YEARLY, "chat_id": "{chat_id}"},
     "PATCH /calendar/events/{own_event_id}": {"chat_id": "{chat_id}"},
 }
@@ -97,6 +102,7 @@ NOBODYS = {
     *("GET /calendar/occurrences", "GET /calendar/working-days/{country}/{year}"),
     "PUT /calendar/working-days/{country}/{year}",
     "POST /calendar/words",
+    *("POST /calendar/feed", "DELETE /calendar/feed", "GET /calendar/feeds/{token}.ics"),
     *(f"POST /auth/{verb}" for verb in ("register", "login", "refresh", "logout", "password")),
 }
 

@@ -37,6 +37,7 @@ from engine.domains.calendar.service import (
     set_working_days,
     working_calendar,
 )
+from engine.domains.calendar.subscribing import import_ics, write_feed
 from engine.domains.calendar.words import understand
 from engine.domains.calendar.working_days import WorkingCalendar
 
@@ -72,6 +73,7 @@ __all__ = [
     "get_event",
     "hear_ends",
     "hear_verdict",
+    "import_ics",
     "let_travel",
     "list_events",
     "list_firings",
@@ -84,4 +86,5 @@ __all__ = [
     "try_again",
     "understand",
     "working_calendar",
+    "write_feed",
 ]

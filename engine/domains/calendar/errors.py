@@ -59,6 +59,10 @@ class FeedNotFound(NotFound):
         super().__init__("There is no such calendar.")
 
 
+class IcsInvalid(Invalid):
+    code = "ics_invalid"
+
+
 class WhenUnclear(Invalid):
     """The words for a time are not understood, or mean several; the message asks which, in Russian."""
 

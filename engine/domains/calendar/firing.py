@@ -36,9 +36,12 @@ async def fire_due(tx: Transaction, event_ids: list[UUID], *, known_roles: chats
     # Chats are locked first and in order, as everywhere.
     await chats.lock_existing(tx, await repository.chats_of_events(tx, event_ids=event_ids))
     fired = 0
-    for event, now in await repository.take_due(tx, event_ids=event_ids):
+    events = await repository.take_due(tx, event_ids=event_ids)
+    countries = {event.plan.schedule.country for event, _ in events}
+    days = {country: await service.working_calendar(tx, country) for country in countries}
+    for event, now in events:
         assert event.next is not None
-        working = await service.working_calendar(tx, event.plan.schedule.country)
+        working = days[event.plan.schedule.country]
         due = what_is_due(event.plan, event.next, now=now, working=working)
         if due.skipped is not None:
             occurrence, missed = due.skipped

@@ -92,6 +92,9 @@ def _nominals(schedule: Schedule, *, after: datetime) -> Iterator[datetime]:
         moments = islice(_once_each(_wall_clock(schedule, first), first), schedule.count)
     else:
         moments = _wall_clock(schedule, after)
+    if schedule.exdates:  # They are counted all the same, as RFC 5545 has it.
+        left_out = _left_out(schedule)
+        moments = (moment for moment in moments if moment not in left_out)
     ends_at = schedule.ends_at
     if ends_at is not None:
         moments = takewhile(lambda moment: moment < ends_at, moments)
@@ -120,22 +123,25 @@ def _interval(schedule: Schedule, after: datetime) -> Iterator[datetime]:
 
 def _wall_clock(schedule: Schedule, after: datetime) -> Iterator[datetime]:
     zone = ZoneInfo(schedule.timezone)
-    exdates = frozenset(schedule.exdates)
     if follows_the_clock(schedule):
-        return _through_both_hours(schedule, after, zone, exdates)
+        return _through_both_hours(schedule, after, zone)
     since = local_time(after, schedule.timezone)
-    return (real_time(wall, zone) for wall in _walls(schedule, since) if wall not in exdates)
+    return (real_time(wall, zone) for wall in _walls(schedule, since))
 
 
-def _through_both_hours(
-    schedule: Schedule, after: datetime, zone: ZoneInfo, exdates: frozenset[datetime]
-) -> Iterator[datetime]:
+def _left_out(schedule: Schedule) -> set[datetime]:
+    zone = ZoneInfo(schedule.timezone)
+    walls = schedule.exdates
+    return {moment for wall in walls for moment in real_times(wall, zone) or [real_time(wall, zone)]}
+
+
+def _through_both_hours(schedule: Schedule, after: datetime, zone: ZoneInfo) -> Iterator[datetime]:
     # Clocks that are put back soon show again what they showed a while ago.
     put_back = _offset(after, zone) - _offset(after + LOOK_AHEAD, zone)
     since = local_time(after, schedule.timezone) - max(put_back, timedelta())
     waiting: list[datetime] = []
     for wall in _walls(schedule, since):
-        moments = real_times(wall, zone) if wall not in exdates else []
+        moments = real_times(wall, zone)
         for moment in moments:
             heappush(waiting, moment)
         # Later times on the wall come no earlier than this one comes first.

@@ -1,6 +1,7 @@
 """The scheduler: one in every engine process, all of them safe together."""
 
 import asyncio
+import random
 from contextlib import suppress
 from uuid import UUID
 
@@ -55,7 +56,10 @@ class Scheduler:
         async with self._database.across_organizations(reason="find due events") as tx:
             events, retries = await repository.due(tx, count=MOST_AT_A_LOOK)
         done = 0
-        for org_id, event_ids in repository.ids(events).items():
+        # Each process begins with another organization, so that they seldom wait for one another.
+        by_organization = list(repository.ids(events).items())
+        random.shuffle(by_organization)
+        for org_id, event_ids in by_organization:
             for start in range(0, len(event_ids), BATCH):
                 done += await self._fire(org_id, event_ids[start : start + BATCH])
         for org_id, firing_ids in repository.ids(retries).items():
