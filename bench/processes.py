@@ -65,6 +65,8 @@ async def start(
     command that runs it somewhere else, such as in another network.
     """
     handle, output = tempfile.mkstemp(prefix="rugpt-bench-", suffix=".log")
+    given = environment or {}
+    paths = [str(ROOT), *filter(None, [given.get("PYTHONPATH")])]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RUGPT_")}
     started = time.perf_counter()
     try:
@@ -74,7 +76,7 @@ async def start(
             stdout=handle,
             stderr=handle,
             cwd=tempfile.gettempdir(),
-            env={**kept, **(environment or {}), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+            env={**kept, **given, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"},
         )
     finally:
         os.close(handle)

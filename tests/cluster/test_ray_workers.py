@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import sys
-import time
 from pathlib import Path
 from uuid import UUID
 
@@ -61,22 +60,6 @@ async def test_an_actor_answers_live_and_the_end_of_the_engine_ends_its_ray(
     assert ray.engine.faults == []
 
 
-async def test_a_killed_actor_is_replaced_and_its_run_ends_once_within_15_seconds(
-    start_engine: StartEngine, follow: Follow, model: PlannedModel
-) -> None:
-    model.script = slowly(words=100)
-    ray = await start_with_ray(start_engine)
-    _, _, follower, run_id = await ask(ray, follow)
-    killed = ray.worker()
-    killed.kill()
-    began = time.monotonic()
-    await follower.until(lambda seen: seen.runs[run_id].restarts == 1, seconds=40)
-
-    assert time.monotonic() - began <= TAKEOVER_SECONDS
-    await ends_once(follower, run_id)
-    assert ray.worker().pid != killed.pid
-
-
 async def test_an_actor_that_stood_still_past_its_lease_ends_nothing(
     start_engine: StartEngine, follow: Follow, model: PlannedModel, database_url: str
 ) -> None:
@@ -91,18 +74,6 @@ async def test_an_actor_that_stood_still_past_its_lease_ends_nothing(
     await ends_once(follower, run_id)
     assert zombie.is_running()
     assert len(ray.processes("ray::WorkerActor")) == 2
-
-
-async def test_when_the_raylet_is_killed_a_new_ray_goes_on(
-    start_engine: StartEngine, follow: Follow, model: PlannedModel
-) -> None:
-    model.script = slowly(words=200)
-    ray = await start_with_ray(start_engine)
-    _, _, follower, run_id = await ask(ray, follow)
-    (raylet,) = [one for one in ray.processes("/raylet") if "raylet" in one.name()]
-    raylet.kill()
-
-    await ends_once(follower, run_id, seconds=90)
 
 
 async def test_when_the_engine_is_killed_its_ray_ends_and_the_next_engine_goes_on(
