@@ -11,7 +11,7 @@ import asyncpg
 
 from engine.core.database import Database
 from engine.core.secret import Seal
-from engine.domains import notifications
+from engine.domains import notifications, users
 from engine.domains.notifications import ChannelKind, Note, Office
 from engine.domains.users import Actor
 from engine.postman import Postman
@@ -78,11 +78,16 @@ async def hurry(database: Database, person: Person, *, patience_seconds: int = 0
 
 
 async def own_channel(database: Database, actor: Actor, kind: ChannelKind) -> UUID:
-    """Return the id of a person's channel of a kind."""
+    """Return the id of a channel of a person; the mail of their account comes back if it was removed."""
     async with database.as_organization(actor.org_id) as tx:
-        return next(
-            channel.id for channel in await notifications.list_channels(tx, actor) if channel.kind == kind
+        for channel in await notifications.list_channels(tx, actor):
+            if channel.kind == kind:
+                return channel.id
+        person = await users.get_user(tx, user_id=actor.user_id)
+        added = await notifications.add_channel(
+            tx, actor, office=office("email"), kind="email", address=person.email
         )
+        return added.channel.id
 
 
 async def dead_letter(database: Database, actor: Actor) -> tuple[UUID, UUID]:

@@ -1,7 +1,7 @@
 """What people are told, and by which of their channels."""
 
 from base64 import urlsafe_b64decode
-from datetime import datetime, time
+from datetime import UTC, datetime, time
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -9,7 +9,7 @@ from uuid import UUID
 import segno
 from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi import APIRouter, Query
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, AwareDatetime, Field
 
 from engine.api.caller import Authenticated, Caller
 from engine.api.views import Body, Page, View, Word
@@ -28,6 +28,7 @@ from engine.domains.notifications import (
 )
 
 router = APIRouter(prefix="/notifications", tags=["notifications"])
+EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 Cursor = Annotated[str | None, Query(max_length=1024)]
 Limit = Annotated[int, Query(ge=1, le=100)]
 Priority = Annotated[int, Field(ge=0, le=100)]
@@ -173,7 +174,7 @@ class MarkRead(Body):
     """`ids` are read, or without them everything up to `up_to`, or to now."""
 
     ids: Annotated[list[UUID], Field(max_length=1000)] | None = None
-    up_to: datetime | None = None
+    up_to: Annotated[AwareDatetime, Field(ge=EARLIEST, le=LATEST)] | None = None
 
 
 class ReadView(View):
@@ -329,9 +330,8 @@ async def list_notifications(
 @router.post("/read")
 async def mark_read(which: MarkRead, caller: Authenticated) -> ReadView:
     """Mark notifications of mine as read: they go to no further channel."""
-    up_to = which.up_to.astimezone() if which.up_to else None
     async with caller.transaction() as tx:
-        await notifications.mark_read(tx, caller.actor, ids=which.ids, up_to=up_to)
+        await notifications.mark_read(tx, caller.actor, ids=which.ids, up_to=which.up_to)
         unread = await notifications.count_unread(tx, caller.actor)
     return ReadView(unread=unread)
 

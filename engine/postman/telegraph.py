@@ -10,7 +10,7 @@ from engine.core.database import Database
 from engine.core.errors import Refusal
 from engine.core.logging import log
 from engine.domains import notifications
-from engine.domains.notifications import DeliveryDelayed, DeliveryUnknown, Office, TelegramStirred
+from engine.domains.notifications import Office, TelegramStirred
 from engine.postman.conversation import Conversation
 from engine.postman.loops import keep_alive, sleep_until
 from engine.postman.sender import Sender
@@ -64,7 +64,7 @@ class Telegraph:
             try:
                 self._office.bot_name = await self._bot.name()
                 await asyncio.sleep(3600)
-            except (DeliveryDelayed, DeliveryUnknown) as trouble:
+            except Refusal as trouble:
                 log.warning("telegram_not_reached", detail=trouble.message)
                 await asyncio.sleep(AGAIN_SECONDS)
 
@@ -119,7 +119,7 @@ class Telegraph:
                 after = await notifications.last_update(across, bot_id=self._bot.id)
             try:
                 told = await self._bot.updates(after=after)
-            except (DeliveryDelayed, DeliveryUnknown) as trouble:
+            except Refusal as trouble:
                 log.warning("telegram_not_reached", detail=trouble.message)
                 await asyncio.sleep(AGAIN_SECONDS)
                 continue
@@ -133,7 +133,7 @@ class Telegraph:
             try:
                 await ask()
                 return
-            except (DeliveryDelayed, DeliveryUnknown) as trouble:
+            except Refusal as trouble:
                 log.warning("telegram_not_reached", detail=trouble.message)
                 await asyncio.sleep(AGAIN_SECONDS)
 

@@ -84,7 +84,6 @@ from engine.domains.notifications.service.planning import (
 )
 from engine.domains.notifications.service.sending import (
     claim,
-    hand_back,
     note_part,
     prepare,
     record_failure,
@@ -170,7 +169,6 @@ __all__ = [
     "finish_update",
     "forget_old_updates",
     "get_channel",
-    "hand_back",
     "keep_updates",
     "language_of",
     "last_update",

@@ -286,13 +286,6 @@ UPDATE deliveries
  WHERE deliveries.org_id = ready.org_id AND deliveries.id = ready.id
 RETURNING deliveries.org_id, deliveries.id, channel_id, kind, fence, attempts, unknowns, parts_sent, started_at, lost_fence, lost_at;
 
--- name: hand_back
--- Gives up what was not begun, until a moment; no attempt is counted.
-UPDATE deliveries
-   SET status = 'queued', attempts = attempts - 1, lease_until = NULL,
-       due_at = now() + :seconds::float8 * interval '1 second'
- WHERE id = :delivery_id AND fence = :fence AND status = 'sending';
-
 -- name: note_part
 -- One more part of a long message has arrived; no row when somebody else has the delivery by now.
 UPDATE deliveries

@@ -339,11 +339,6 @@ async def claim_deliveries(
     return [Claim(**row) for row in rows]
 
 
-async def hand_back(tx: Transaction, claim: Claim, *, seconds: float) -> None:
-    """Give up what was not begun."""
-    await tx.run(SQL.hand_back, delivery_id=claim.id, fence=claim.fence, seconds=seconds)
-
-
 async def note_part(tx: Transaction, claim: Claim, *, parts_sent: int, lease_seconds: float) -> bool:
     """Note that one more part has arrived; False when another process has the delivery."""
     row = await tx.maybe(

@@ -53,11 +53,6 @@ async def note_part(tx: Transaction, claimed: Claim, *, parts_sent: int, lease_s
     return await repository.note_part(tx, claimed, parts_sent=parts_sent, lease_seconds=lease_seconds)
 
 
-async def hand_back(tx: Transaction, claimed: Claim, *, seconds: float) -> None:
-    """Give up what was not begun, for a while."""
-    await repository.hand_back(tx, claimed, seconds=seconds)
-
-
 async def record_sent(tx: Transaction, claimed: Claim, *, provider_id: str) -> bool:
     """Record that a delivery has arrived; False when another process has it by now."""
     is_ours = await repository.end_attempt(tx, claimed, status="sent", provider_id=provider_id)
