@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -112,10 +112,16 @@ def namespace_of(settings: Settings) -> str:
     return f"rugpt-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
 
 
-def start_head(data_dir: Path, variables: Mapping[str, str], *, port: int = 0) -> Head:
+def start_head(
+    data_dir: Path,
+    variables: Mapping[str, str],
+    *,
+    port: int = 0,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> Head:
     """Start a cluster, of this machine alone unless others shall find it at a port.
 
-    Raises RayNotStarted when it does not come up.
+    `meanwhile` is called while it starts. Raises RayNotStarted when it does not come up.
     """
     folder = session_folder(data_dir)
     mark = folder / "ray_current_cluster"
@@ -126,7 +132,9 @@ def start_head(data_dir: Path, variables: Mapping[str, str], *, port: int = 0) -
     log = folder / "head.log"
     arguments = ["--head", f"--port={port}", f"--temp-dir={folder}", "--include-dashboard=false"]
     arguments += MACHINE_PORTS if port else ()
+    arguments += ["--no-monitor"]  # It would ask a cloud for machines.
     process = _start_ray(arguments, log, {**os.environ, **variables})
+    meanwhile()
     _wait_until_started(process, log, mark)
     return Head(process, mark.read_text().strip())
 
@@ -163,6 +171,7 @@ def _start_ray(arguments: Iterable[str], log: Path, variables: dict[str, str]) -
             [
                 sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *arguments,
                 "--disable-usage-stats", f"--object-store-memory={OBJECT_STORE_BYTES}",
+                "--include-log-monitor=false",  # It would send everybody's output to whoever started it.
             ],
             env=variables,
             stdin=subprocess.DEVNULL,

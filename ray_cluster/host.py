@@ -4,6 +4,7 @@ It is a process of its own, so that the API's process knows nothing of Ray and s
 """
 
 import asyncio
+import importlib
 import os
 import signal
 import sys
@@ -15,13 +16,9 @@ from typing import Any
 from engine.core.errors import Refusal
 from engine.core.logging import log, set_up_logging
 from engine.core.settings import Settings
-from engine.roles import DEFAULT_POOL, Pool, Resources
 from ray_cluster.cluster import Head, environment, namespace_of, start_head
-from ray_cluster.fleet import RayFleet
-from ray_cluster.models import ModelsOfHost
 from ray_cluster.release import Release, release_of
 from ray_cluster.sealed import unseal
-from ray_cluster.supervisor_actor import Keeper
 
 WATCH_SECONDS = 1.0
 
@@ -30,6 +27,10 @@ class Workers:
     """The actors that have this engine's work done, and whoever keeps them."""
 
     def __init__(self, settings: Settings, sealed: bytes, token: Path, release: Release) -> None:
+        from engine.roles import DEFAULT_POOL, Pool, Resources
+        from ray_cluster.fleet import RayFleet
+        from ray_cluster.supervisor_actor import Keeper
+
         self._keeper = Keeper(sealed, token, release)
         self._fleet = RayFleet(sealed, str(token), release.name)
         there = [name for name in asyncio.run(self._fleet.names()) if name.release == release.name]
@@ -67,9 +68,11 @@ def main() -> None:
     try:
         began = time.monotonic()
         if settings.ray_address is None:
-            head = start_head(settings.data_dir, variables, port=settings.ray_port)
+            head = start_head(settings.data_dir, variables, port=settings.ray_port, meanwhile=import_the_rest)
         address = settings.ray_address or (head.address if head else "")
         import ray
+
+        from ray_cluster.models import ModelsOfHost
 
         ray.init(
             address=address,
@@ -99,6 +102,12 @@ def main() -> None:
     finally:
         if head is not None:
             head.stop()
+
+
+def import_the_rest() -> None:
+    """Import what takes seconds, while the head takes some as well."""
+    for name in ("ray", "ray_cluster.supervisor_actor", "ray_cluster.models"):
+        importlib.import_module(name)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ def system_message(context: RunContext) -> ModelMessage:
     parts = [fill(role.prompt, context), render(role.common.rules, {})]
     if context.instruction.strip():
         parts.append(render(role.common.instruction, {"instruction": context.instruction.strip()}))
+    parts.append(fill(role.common.now, context))  # Last, so that all before it is known from the last call.
     return ModelMessage("system", "\n\n".join(parts))
 
 

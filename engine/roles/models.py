@@ -80,6 +80,7 @@ class CommonPrompts:
 
     rules: Prompt
     instruction: Prompt
+    now: Prompt
     last_step: Prompt
     consult: Prompt
     chain_step: Prompt
@@ -92,6 +93,7 @@ class CommonPrompts:
 COMMON_NEEDS: dict[str, frozenset[str]] = {
     "rules": frozenset(),
     "instruction": frozenset({"instruction"}),
+    "now": frozenset({"chat", "asker", "date"}),
     "last_step": frozenset(),
     "consult": frozenset({"asker_role", "message", "question"}),
     "chain_step": frozenset({"number", "total", "name", "task", "previous"}),
