@@ -2,7 +2,9 @@
 import type { Client } from './api/client'
 import type { Notification } from './api/types'
 import type { Store } from './live/store.svelte'
+import { desktop } from './desktop.svelte'
 import { pause } from './live/jobs'
+import { router } from './router.svelte'
 
 const SOON_MS = 200
 const PAGE = 30
@@ -15,6 +17,8 @@ export class Notifications {
   /** When a test arrived, by channel. */
   tested = $state.raw<{ channelId: string } | null>(null)
   private isWaiting = false
+  /** Heard of and not yet read from the engine. */
+  private readonly fresh = new Set<string>()
 
   constructor(
     private readonly client: Client,
@@ -23,6 +27,7 @@ export class Notifications {
     store.listen(({ kind, data }) => {
       if (kind === 'notification.test') this.tested = { channelId: String(data.channel_id) }
       else if (kind.startsWith('notification.')) this.refreshSoon()
+      if (kind === 'notification.created') this.fresh.add(String(data.notification_id))
     })
   }
 
@@ -42,6 +47,16 @@ export class Notifications {
     this.unread = page.unread
     this.cursor = page.next_cursor
     this.isLoaded = true
+    this.tellDesktop()
+  }
+
+  private tellDesktop(): void {
+    for (const one of this.items) {
+      if (!this.fresh.delete(one.id) || one.read_at !== null || one.headline === null) continue
+      const link = one.chat_id === null ? router.link('notifications') : router.link('chats', one.chat_id)
+      desktop.show(one.id, one.headline, (one.text ?? '').slice(0, 200), link)
+    }
+    this.fresh.clear()
   }
 
   async more(): Promise<void> {

@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest'
 import { en } from '$/i18n/en'
 import { speak, t } from '$/i18n/index.svelte'
-import { ru, type Phrase } from '$/i18n/ru'
+import type { Phrase } from '$/i18n/phrase'
+import { ru } from '$/i18n/ru'
 
 const blanks = (phrase: Phrase): Set<string> => new Set(JSON.stringify(phrase).match(/\{\w+\}/g) ?? [])
 

@@ -1,8 +1,7 @@
 import { beforeAll, expect, test } from 'vitest'
-import type { CalendarEvent } from '$/api/types'
 import { speak } from '$/i18n/index.svelte'
 import { sayChoice } from '$/words/sayschedule'
-import { choiceOf, firstChoice, momentOf, scheduleOf, wallOf, type Choice } from '$/words/schedule'
+import { choiceOf, firstChoice, momentOf, scheduleOf, wallOf, type Choice, type Kept } from '$/words/schedule'
 
 const LONG_AGO = new Date(0)
 const choice = (given: Partial<Choice>): Choice => ({ ...firstChoice('2026-12-08', 'Europe/Moscow', LONG_AGO), ...given })
@@ -33,13 +32,13 @@ test.each<Partial<Choice>>([
   { repeat: 'hours', every: 6 },
 ])('%j is kept and read back as it was', (given) => {
   const chosen = choice(given)
-  const read = choiceOf(scheduleOf(chosen) as CalendarEvent)
+  const read = choiceOf(scheduleOf(chosen) as Kept)
 
   expect({ ...read, other: null }).toEqual({ ...chosen, other: null })
 })
 
 test('a rule that the form cannot show is kept as it is', () => {
-  const plan = { ...scheduleOf(choice({ repeat: 'weekly' })), rrule: 'FREQ=MONTHLY;BYDAY=MO,TU;BYSETPOS=-1' } as CalendarEvent
+  const plan = { ...scheduleOf(choice({ repeat: 'weekly' })), rrule: 'FREQ=MONTHLY;BYDAY=MO,TU;BYSETPOS=-1' } as Kept
 
   expect(choiceOf(plan).repeat).toBe('other')
   expect(scheduleOf(choiceOf(plan)).rrule).toBe(plan.rrule)

@@ -28,6 +28,12 @@ type Schedule = Pick<
   'kind' | 'starts_at' | 'timezone' | 'cron' | 'rrule' | 'every_seconds' | 'ends_at' | 'count' | 'working_days'
 >
 
+/** What of an event says when it comes. */
+export type Kept = Pick<
+  CalendarEvent,
+  'kind' | 'starts_at' | 'timezone' | 'cron' | 'rrule' | 'every_seconds' | 'ends_at' | 'count' | 'working_days'
+>
+
 const FREQUENCIES: Record<string, Repeat> = { DAILY: 'daily', WEEKLY: 'weekly', MONTHLY: 'monthly', YEARLY: 'yearly' }
 const HOUR = 3600
 
@@ -119,7 +125,7 @@ function ruleOf({ repeat, every, weekdays, monthly }: Choice): string {
 }
 
 /** Read what the engine keeps as a choice. */
-export function choiceOf(event: CalendarEvent): Choice {
+export function choiceOf(event: Kept): Choice {
   const { date, time } = wallOf(new Date(event.starts_at), event.timezone)
   const choice = { ...firstChoice(date, event.timezone), time, workingDays: event.working_days }
   choice.other = { rrule: event.rrule, cron: event.cron }
