@@ -101,6 +101,7 @@ def environment(token: Path) -> dict[str, str]:
         "RAY_ROTATION_MAX_BYTES": str(10 * 2**20),
         "RAY_ROTATION_BACKUP_COUNT": "2",
         "RAY_enable_metrics_collection": "0",
+        "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "0",  # Nobody waits for a dashboard that is off.
     }
 
 
@@ -131,6 +132,7 @@ def start_head(
             shutil.rmtree(session, ignore_errors=True)
     log = folder / "head.log"
     arguments = ["--head", f"--port={port}", f"--temp-dir={folder}", "--include-dashboard=false"]
+    arguments += ["--no-monitor", "--include-log-monitor=false"]  # They serve an autoscaler and terminals.
     arguments += MACHINE_PORTS if port else ()
     arguments += ["--no-monitor"]  # It would ask a cloud for machines.
     process = _start_ray(arguments, log, {**os.environ, **variables})

@@ -29,6 +29,7 @@ class Watched:
     name: Name
     seen_at: float  # when it was first seen, or has answered last
     machine: str | None = None
+    worker: str = ""
     look: Look | None = None
     has_answered: bool = False
     leaves_by: float | None = None
@@ -55,6 +56,7 @@ class Supervisor:
         release: str,
         pools: Callable[[], dict[str, Pool]],
         load: Callable[[], Awaitable[dict[str, Load]]],
+        take_from: Callable[[list[str]], Awaitable[int]],
         now: Callable[[], float],
     ) -> None:
         self._fleet = fleet
@@ -62,6 +64,8 @@ class Supervisor:
         self._release = release
         self._pools_now = pools
         self._load_now = load
+        self._take_from = take_from
+        self._dead: set[str] = set()
         self._now = now
         self._still_seconds = max(LEAST_STILL_SECONDS, settings.lease_seconds * OF_A_LEASE)
         self._workers: dict[Name, Watched] = {}
@@ -87,6 +91,7 @@ class Supervisor:
         """See what there is and what there is to do, and change what does not fit."""
         await self._look()
         await self._replace_the_silent()
+        await self._take_from_the_dead()
         pools = dict(self._pools_now())
         machines = [each for each in await self._fleet.machines() if each not in self._leaving_machines]
         by_role = await self._load()
@@ -106,13 +111,17 @@ class Supervisor:
         names = await self._fleet.names()
         now = self._now()
         for gone in self._workers.keys() - set(names):
-            del self._workers[gone]
+            self._dead.add(self._workers.pop(gone).worker)
         for name in names:
             self._workers.setdefault(name, Watched(name, now))
         looks = await _together([self._fleet.look(name) for name in names])
         for name, look in zip(names, looks, strict=True):
             worker = self._workers[name]
             worker.look = look
+            if look is not None and look.worker:
+                if worker.worker and look.worker != worker.worker:
+                    self._dead.add(worker.worker)  # Ray has started its process anew.
+                worker.worker = look.worker
             worker.machine = look.node if look else worker.machine
             if look is not None and look.still_seconds < self._still_seconds:
                 worker.has_answered, worker.seen_at = True, self._now()
@@ -128,7 +137,18 @@ class Supervisor:
             if has_left or is_late or now - worker.seen_at >= limit:
                 log.info("worker_ended", worker=str(worker.name), left=has_left)
                 await self._fleet.end(worker.name)
-                del self._workers[worker.name]
+                self._dead.add(self._workers.pop(worker.name).worker)
+
+    async def _take_from_the_dead(self) -> None:
+        """Let others go on with the runs of workers that are gone, before their leases run out."""
+        dead = sorted(self._dead - {""})
+        try:
+            if dead and (runs := await self._take_from(dead)):
+                log.info("runs_taken", workers=dead, runs=runs)
+        except (Refusal, OSError) as away:  # Their leases run out, or the next round is luckier.
+            log.warning("runs_not_taken", error=type(away).__name__)
+            return
+        self._dead.clear()
 
     async def _load(self) -> dict[str, Load] | None:
         try:

@@ -60,6 +60,7 @@ class SupervisorActor:
                 release=self._release.name,
                 pools=lambda: dict(roles.pools()),
                 load=lambda: _load(database),
+                take_from=lambda workers: _take_from(database, workers),
                 now=monotonic,
             )
             while not stop.is_set():
@@ -139,3 +140,8 @@ def _end_this_actor() -> None:
 async def _load(database: Database) -> dict[str, Load]:
     async with database.across_organizations(reason="see what waits") as tx:
         return await runs.load(tx)
+
+
+async def _take_from(database: Database, workers: list[str]) -> int:
+    async with database.across_organizations(reason="take runs from dead workers") as tx:
+        return await runs.take_from(tx, workers)

@@ -16,9 +16,10 @@ STOP_SECONDS = 9.0
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What an actor says of itself: how busy it is, whether it stands still, and whether it is leaving."""
+    """What an actor says of itself: who it is, how busy, whether it stands still or is leaving."""
 
     node: str
+    worker: str  # by this name it holds runs
     runs: int
     still_seconds: float
     is_leaving: bool
@@ -46,6 +47,7 @@ class WorkerActor:
         """Say how it is."""
         return Look(
             node=self._node,
+            worker=self._host.worker_name if self._host else "",
             runs=self._host.runs_in_hand if self._host else 0,
             still_seconds=self._thread.still_seconds,
             is_leaving=self._is_leaving,

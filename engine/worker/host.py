@@ -58,6 +58,11 @@ class WorkerHost:
         """How many runs are at work here."""
         return self._worker.runs_in_hand if self._worker else 0
 
+    @property
+    def worker_name(self) -> str:
+        """The name by which runs are held here; empty before there is a worker."""
+        return self._worker.name if self._worker else ""
+
     async def drain(self, seconds: float) -> int:
         """Take no more runs and wait until those in hand have ended; return how many have not in time."""
         return await self._worker.drain(seconds) if self._worker else 0

@@ -206,6 +206,27 @@ async def test_the_load_counts_what_could_be_taken_now_by_role(world: World, dat
     assert load["lawyer"].oldest_seconds == 0
 
 
+async def test_what_a_dead_worker_held_can_be_taken_at_once_and_the_dead_one_ends_nothing(
+    world: World, database: Database
+) -> None:
+    firm = await world.organization()
+    await world.ask(firm.admin, await world.chat(firm.admin))
+    (of_the_dead,) = await world.claim(worker="dead")
+    other = await world.ask(firm.admin, await world.chat(firm.admin))
+    await world.claim(worker="alive")
+
+    async with database.across_organizations(reason="a test") as tx:
+        assert await runs.take_from(tx, ["dead", "never seen"]) == 1
+    async with database.across_organizations(reason="a test") as tx:
+        assert await runs.take_from(tx, ["dead"]) == 0
+    (taken,) = await world.claim(worker="heir")
+
+    assert (taken.id, taken.fence) == (of_the_dead.id, of_the_dead.fence + 1)
+    assert taken.id != other.id
+    assert await world.finish(completed(of_the_dead)) == set()
+    assert await world.finish(completed(taken)) == {taken.id}
+
+
 async def test_organizations_take_turns(world: World) -> None:
     busy, quiet = await world.organization(), await world.organization("Другая", admin="bob")
     busy_runs = [await world.ask(busy.admin, await world.chat(busy.admin)) for _ in range(6)]

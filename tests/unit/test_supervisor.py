@@ -20,6 +20,7 @@ class Member:
     """A worker of the fleet."""
 
     machine: str
+    worker: str = ""
     runs: int = 0
     answers: bool = True
     still_seconds: float = 0.0
@@ -49,7 +50,12 @@ class FleetInMemory:
         if not member.answers:
             return None
         return Look(
-            member.machine, member.runs, member.still_seconds, member.leaves_in is not None, member.has_left
+            member.machine,
+            member.worker or str(name),
+            member.runs,
+            member.still_seconds,
+            member.leaves_in is not None,
+            member.has_left,
         )
 
     async def start(self, pool: Pool, machine: str | None) -> Name:
@@ -75,14 +81,22 @@ class Stage:
         self.now = 1000.0
         self.load: dict[str, Load] | None = {}
         self.pools = {DEFAULT_POOL: DEFAULT}
+        self.taken_from: list[str] = []
         self.supervisor = Supervisor(
             self.fleet,
             Settings(_env_file=None, drain_seconds=20, **changes),  # type: ignore[arg-type, call-arg]
             release=self.fleet.release,
             pools=lambda: self.pools,
             load=self._load,
+            take_from=self._take_from,
             now=lambda: self.now,
         )
+
+    async def _take_from(self, workers: list[str]) -> int:
+        if self.load is None:
+            raise DatabaseAway
+        self.taken_from += workers
+        return len(workers)
 
     async def _load(self) -> dict[str, Load]:
         if self.load is None:
@@ -128,6 +142,23 @@ async def test_a_worker_that_dies_is_replaced_at_once_and_one_that_stands_still_
 
     assert stage.fleet.ended == [still]
     assert len(stage.staying()) == 2
+
+
+async def test_what_dead_workers_held_is_taken_from_them_once_and_after_the_database_is_back() -> None:
+    stage = Stage(workers=3)
+    await stage.pass_seconds(2)
+    gone, anew, frozen = stage.staying()
+    assert stage.taken_from == []
+    stage.load = None
+    del stage.fleet.members[gone]
+    stage.fleet.members[anew].worker = "started anew by Ray"
+    stage.fleet.members[frozen].answers = False
+    await stage.pass_seconds(12)
+    assert stage.taken_from == []
+    stage.load = {}
+    await stage.pass_seconds(3)
+
+    assert sorted(stage.taken_from) == sorted(map(str, (gone, anew, frozen)))
 
 
 async def test_a_worker_whose_loop_hangs_is_replaced_though_it_answers() -> None:

@@ -168,6 +168,12 @@ UPDATE runs
   FROM unnest(:org_ids::uuid[], :run_ids::uuid[], :fences::bigint[]) AS mine (org_id, run_id, fence)
  WHERE runs.org_id = mine.org_id AND runs.id = mine.run_id AND runs.fence = mine.fence AND runs.status = 'running';
 
+-- name: end_leases
+-- Lets others take at once what workers held that are known to be dead; should one live, its fence stops it.
+UPDATE runs SET lease_until = now()
+ WHERE status = 'running' AND lease_until > now() AND worker = ANY(:workers::text[])
+RETURNING id;
+
 -- name: cancel_requests
 -- Which of a worker's runs somebody wants to stop.
 SELECT id FROM runs

@@ -134,6 +134,11 @@ async def hand_back(tx: Transaction, claims: list[Claim]) -> None:
     await tx.run(SQL.hand_back, **_fenced(claims))
 
 
+async def end_leases(tx: Transaction, *, workers: list[str]) -> int:
+    """Let others take what some workers held; return how many runs that is."""
+    return len(await tx.all(SQL.end_leases, workers=workers))
+
+
 async def cancel_requests(tx: Transaction, *, worker: str) -> list[UUID]:
     """Return the worker's runs that somebody wants to stop."""
     return [row["id"] for row in await tx.all(SQL.cancel_requests, worker=worker)]

@@ -196,6 +196,14 @@ async def hand_back(tx: Transaction, claims: list[Claim]) -> None:
     await repository.hand_back(tx, claims)
 
 
+async def take_from(tx: Transaction, workers: list[str]) -> int:
+    """Let others take at once what dead workers held; return how many runs that is."""
+    taken = await repository.end_leases(tx, workers=workers)
+    if taken:
+        tx.after_commit(RunsQueued())
+    return taken
+
+
 async def cancel_requests(tx: Transaction, *, worker: str) -> list[UUID]:
     """Return which of a worker's runs should stop."""
     return await repository.cancel_requests(tx, worker=worker)
