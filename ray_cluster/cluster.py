@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -39,6 +40,12 @@ class RayTokenUnsafe(Invalid):
     code = "ray_token_unsafe"
 
 
+class RayNotInstalled(Unavailable):
+    """There is no Ray here; it has no package for Windows, where the engine works runs in its own process."""
+
+    code = "ray_not_installed"
+
+
 class RayNotStarted(Unavailable):
     """Ray did not start in time; its own log says why."""
 
@@ -55,6 +62,12 @@ class Head:
     def stop(self) -> None:
         """End Ray and whatever it hosts."""
         end_group(self.process)
+
+
+def require_ray() -> None:
+    """Raise RayNotInstalled where there is no Ray, without loading it."""
+    if find_spec("ray") is None:
+        raise RayNotInstalled("Ray is not installed here. Serve with --runtime inline.")
 
 
 def token_file(settings: Settings) -> Path:

@@ -13,9 +13,10 @@ STOP_SECONDS = 8.0
 
 def ray_host(engine: Engine, *, tiny: bool) -> KeptProcess:
     """Return the process; finds or makes the cluster's token, and raises RayTokenUnsafe where it may not."""
-    from ray_cluster.cluster import token_file
+    from ray_cluster.cluster import require_ray, token_file
     from ray_cluster.sealed import seal
 
+    require_ray()
     token = token_file(engine.settings)
     settings = _of_workers(engine, tiny=tiny)
     return KeptProcess(

@@ -13,10 +13,11 @@ BEYOND_DRAIN_SECONDS = 30.0
 
 async def work_until_stopped(settings: Settings, *, cpus: int | None, gpus: int | None) -> None:
     """Be a machine of the cluster until SIGTERM or SIGINT; its workers end their runs or hand them back."""
-    from ray_cluster.cluster import token_file
+    from ray_cluster.cluster import require_ray, token_file
 
     if settings.ray_address is None:
         raise Invalid("Say which cluster to join: --address HOST:PORT, or RUGPT_RAY_ADDRESS.")
+    require_ray()
     token = token_file(settings)
     machine = KeptProcess(
         "ray_cluster.machine",

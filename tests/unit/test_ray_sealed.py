@@ -8,7 +8,9 @@ import pytest
 from pydantic import SecretStr
 
 from engine.core.settings import Settings
+from ray_cluster import cluster
 from ray_cluster.cluster import RayTokenUnsafe, environment, is_open_to_others, token_file
+from ray_cluster.release import release_of
 from ray_cluster.sealed import SettingsSealBroken, seal, unseal
 
 TOKEN = b"t" * 64
@@ -93,6 +95,41 @@ def test_the_folder_of_secrets_is_of_one_machine_and_does_not_travel(tmp_path: P
 
     assert arrived.database_url == SecretStr("postgresql://app@db/rugpt")
     assert arrived.secrets_dir is None
+
+
+def test_where_there_is_no_ray_that_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster.require_ray()
+
+    monkeypatch.setattr(cluster, "find_spec", lambda _: None)
+
+    with pytest.raises(cluster.RayNotInstalled, match="--runtime inline"):
+        cluster.require_ray()
+
+
+def test_an_installation_has_actors_of_its_own_and_its_name_for_them_tells_no_secret() -> None:
+    here = some(database_url=SecretStr("postgresql://rugpt:hunter2@db:5432/rugpt"))
+    changed_password = some(database_url=SecretStr("postgresql://rugpt:hunter3@db:5432/rugpt"))
+    other = some(database_url=SecretStr("postgresql://rugpt:hunter2@db:5432/other"))
+
+    assert cluster.namespace_of(here) == cluster.namespace_of(changed_password)
+    assert cluster.namespace_of(here) != cluster.namespace_of(other)
+
+
+def test_a_release_is_its_code_and_what_workers_are_told_and_nothing_of_one_machine() -> None:
+    one = release_of(some(port=1, data_dir=Path("/a")), TOKEN, since=1.0)
+    elsewhere = release_of(some(port=2, data_dir=Path("/b")), TOKEN, since=2.0)
+    told_otherwise = release_of(some(worker_runs=7), TOKEN, since=3.0)
+
+    assert one.name == elsewhere.name
+    assert one < elsewhere
+    assert told_otherwise.name != one.name
+    assert release_of(some(), b"u" * 64, since=1.0).name != one.name
+
+
+def test_the_way_to_a_cluster_is_an_address_of_this_machine() -> None:
+    assert cluster.address_towards("127.0.0.1:6379") == "127.0.0.1"
+    with pytest.raises(cluster.RayNotStarted, match="no way"):
+        cluster.address_towards("nowhere")
 
 
 def test_a_strange_cluster_is_not_joined_without_its_token(tmp_path: Path) -> None:
