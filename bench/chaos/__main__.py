@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import random
 import sys
 import time
@@ -73,7 +74,9 @@ def section(verdict: Verdict, monkey: Monkey, crowd: Crowd, seconds: float, seed
         ("takeover when all of Ray was killed", _seconds(verdict.of_all)),
     )
     troubles = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in monkey.done.most_common())
+    load = os.getloadavg()[1]
     notes = (
+        f"In the last five minutes {load:.0f} processes wanted to run at once on {os.cpu_count()} cores.",
         f"Seed {seed}; {seconds:.0f} s. Trouble: {troubles or 'none'}.",
         *((f"Not completed: {verdict.reasons}.",) if verdict.reasons else ()),
         *((f"Never acknowledged: {crowd.given_up}.",) if crowd.given_up else ()),
@@ -84,8 +87,8 @@ def section(verdict: Verdict, monkey: Monkey, crowd: Crowd, seconds: float, seed
 def _seconds(takeovers: Sequence[float]) -> str:
     if not takeovers:
         return "none"
-    p95 = percentile(takeovers, 0.95)
-    return f"p95 {p95:.1f} s, at most {max(takeovers):.1f} s, {len(takeovers)} times"
+    p50, p95 = percentile(takeovers, 0.5), percentile(takeovers, 0.95)
+    return f"p50 {p50:.1f} s, p95 {p95:.1f} s, at most {max(takeovers):.1f} s, {len(takeovers)} times"
 
 
 def main() -> int:
