@@ -1,0 +1,228 @@
+"""Measure the web client in Debian's Chromium: first load, words to paint, long tasks, memory.
+
+The engine, its database and its bundle are the real ones; the model is the bench's own. Written to RESULTS.md
+by `python -m bench.browser`; needs Chromium at /usr/bin/chromium and a built client (scripts/web).
+"""
+
+import argparse
+import asyncio
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+from playwright.async_api import Browser, Page, async_playwright
+from rich.console import Console
+
+from bench import report
+from bench.engine_process import API, PASSWORD, USERNAME, EngineProcess
+from bench.fake_model import Pace
+from bench.processes import start
+from bench.report import Section
+
+FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--enable-precise-memory-info", "--js-flags=--expose-gc"),
+)
+PACE = Pace(first_ms=200, gap_ms=50, tokens=300)
+ROLES = ("lawyer", "accountant", "hr", "assistant")
+CHATS = 5  # with four roles each: twenty streams, four of them in view
+LOADS = 10
+GOAL_PAINT_MS, GOAL_TASK_MS = 50, 100
+
+# Notes when bytes with words arrive, and when the first frame after the words are in the page has been drawn.
+PROBE = """(() => {
+    const probe = window.probe = {paints: [], tasks: [], waiting: null}
+    new PerformanceObserver(list => list.getEntries().forEach(entry => probe.tasks.push(entry.duration)))
+        .observe({type: 'longtask', buffered: true})
+    const read = ReadableStreamDefaultReader.prototype.read
+    ReadableStreamDefaultReader.prototype.read = async function () {
+        const piece = await read.apply(this, arguments)
+        if (piece.value && new TextDecoder().decode(piece.value).includes('event: run.delta'))
+            probe.waiting ??= performance.now()
+        return piece
+    }
+    addEventListener('DOMContentLoaded', () => new MutationObserver(() => {
+        if (probe.waiting === null || !document.querySelector('article.run')) return
+        const arrived = probe.waiting
+        probe.waiting = null
+        requestAnimationFrame(() => {
+            const frame = new MessageChannel()
+            frame.port1.onmessage = () => probe.paints.push(performance.now() - arrived)
+            frame.port2.postMessage(null)
+        })
+    }).observe(document.body, {subtree: true, childList: true, characterData: true}))
+})()"""
+SCROLL = """async () => {
+    const log = document.querySelector('[role=log]')
+    for (let step = 0; step < 20000; step++) {
+        if (log.scrollTop <= 0 && document.body.textContent.includes('Начало чата')) return true
+        log.scrollBy(0, -log.clientHeight)
+        await new Promise(done => setTimeout(done, 10))
+    }
+    return false
+}"""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What was measured."""
+
+    load_ms: list[float]
+    load_kb: float
+    paints_ms: list[float]
+    tasks_ms: list[float]
+    memory_before_mb: float
+    memory_after_mb: float
+    messages: int
+
+
+async def measure(messages: int) -> Figures:
+    """Start everything, let one person watch, and end it."""
+    pace = (f"--first-ms={PACE.first_ms}", f"--gap-ms={PACE.gap_ms}", f"--tokens={PACE.tokens}")
+    model = await start("bench.fake_model", *pace)
+    with tempfile.TemporaryDirectory(prefix="rugpt-bench-") as folder:
+        engine = await EngineProcess.start(
+            Path(folder) / "data", model=PACE.model, model_port=model.port, settings={}
+        )
+        address = f"http://127.0.0.1:{engine.child.port}"
+        try:
+            async with (
+                async_playwright() as playwright,
+                httpx2.AsyncClient(base_url=address + API, trust_env=False, timeout=60) as http,
+            ):
+                browser = await playwright.chromium.launch(
+                    executable_path="/usr/bin/chromium", args=list(FLAGS)
+                )
+                context = await browser.new_context(locale="ru-RU")
+                page = await context.new_page()
+                new = {"organization": "Bench", "username": USERNAME, "email": "bench@example.com"}
+                more = {"password": PASSWORD, "display_name": "Bench"}
+                signed_in = (await http.post("/auth/register", json={**new, **more})).json()
+                http.headers["Authorization"] = f"Bearer {signed_in['access_token']}"
+                loads, size = await first_loads(browser, address)
+                await sign_in(page, address)
+                paints, tasks = await streams(page, http, address)
+                before, after = await long_chat(page, http, address, messages)
+                await browser.close()
+        finally:
+            await engine.stop()
+            await model.stop()
+    return Figures(loads, size, paints, tasks, before, after, messages)
+
+
+async def first_loads(browser: Browser, address: str) -> tuple[list[float], float]:
+    """Return how long it takes until a new browser's owner can type their name; and what that loads."""
+    took, size = [], 0.0
+    for _ in range(LOADS):
+        context = await browser.new_context(locale="ru-RU")
+        page = await context.new_page()
+        began = time.perf_counter()
+        await page.goto(address)
+        await page.get_by_role("button", name="Войти").wait_for()
+        took.append((time.perf_counter() - began) * 1000)
+        size = await page.evaluate(
+            "performance.getEntriesByType('resource').concat(performance.getEntriesByType('navigation'))"
+            ".reduce((sum, entry) => sum + entry.encodedBodySize, 0)"
+        )
+        await context.close()
+    return took, size / 1000
+
+
+async def sign_in(page: Page, address: str) -> None:
+    """Sign in by the page."""
+    await page.add_init_script(PROBE)
+    await page.goto(address)
+    await page.get_by_label("Имя пользователя или e-mail").fill(USERNAME)
+    await page.get_by_label("Пароль", exact=True).fill(PASSWORD)
+    await page.get_by_role("button", name="Войти").click()
+    await page.get_by_role("navigation", name="Разделы").wait_for()
+
+
+async def streams(page: Page, http: httpx2.AsyncClient, address: str) -> tuple[list[float], list[float]]:
+    """Let twenty roles answer at once, four of them in view."""
+    chats = [await open_chat(http) for _ in range(CHATS)]
+    await page.goto(f"{address}/#/chats/{chats[0]}")
+    await page.get_by_role("log").wait_for()
+    await page.evaluate("() => { probe.paints = []; probe.tasks = [] }")
+    called = " ".join(f"@@{role}" for role in ROLES)
+    for chat_id in chats:
+        posted = await http.post(f"/chats/{chat_id}/messages", json={"content": f"{called} Что важно?"})
+        posted.raise_for_status()
+    await page.locator("article.run").nth(len(ROLES) - 1).wait_for()
+    await asyncio.sleep(PACE.seconds * 0.8)
+    taken: dict[str, list[float]] = await page.evaluate("({paints: probe.paints, tasks: probe.tasks})")
+    await page.locator("article.run").first.wait_for(state="detached", timeout=60_000)
+    return taken["paints"], taken["tasks"]
+
+
+async def long_chat(page: Page, http: httpx2.AsyncClient, address: str, messages: int) -> tuple[float, float]:
+    """Return the memory of scripts before and after somebody has scrolled through a long chat."""
+    chat_id = await open_chat(http)
+    for first in range(0, messages, 20):
+        bodies = [{"content": f"Сообщение {first + number}. " + "Слова " * 20} for number in range(20)]
+        path = f"/chats/{chat_id}/messages"
+        await asyncio.gather(*(http.post(path, json=body) for body in bodies))
+    before = await memory_mb(page)
+    await page.goto(f"{address}/#/chats/{chat_id}")
+    await page.get_by_role("log").wait_for()
+    assert await page.evaluate(SCROLL), "the beginning of the chat was not reached"
+    return before, await memory_mb(page)
+
+
+async def open_chat(http: httpx2.AsyncClient) -> str:
+    """Open a chat and return its id."""
+    return str((await http.post("/chats", json={"title": "Поставка"})).json()["id"])
+
+
+async def memory_mb(page: Page) -> float:
+    """Return what the page's scripts hold, after what nobody holds was thrown away."""
+    await page.evaluate("() => gc()")
+    return float(await page.evaluate("performance.memory.usedJSHeapSize")) / 1e6
+
+
+def shown(figures: Figures) -> Section:
+    """Make the table."""
+    paints, loads = sorted(figures.paints_ms), sorted(figures.load_ms)
+    longest = max(figures.tasks_ms, default=0.0)
+    median_load, median_paint, late_paint = _share(loads, 0.5), _share(paints, 0.5), _share(paints, 0.95)
+    rows: list[tuple[str, ...]] = [
+        ("first load in a new browser, until one can type", f"{median_load:.0f} ms", ""),
+        ("what a first load brings, packed", f"{figures.load_kb:.0f} kB", _goal(figures.load_kb, 120, "kB")),
+        ("words to paint, median", f"{median_paint:.1f} ms", ""),
+        ("words to paint, p95", f"{late_paint:.1f} ms", _goal(late_paint, GOAL_PAINT_MS, "ms")),
+        ("longest task while streaming", f"{longest:.0f} ms", _goal(longest, GOAL_TASK_MS, "ms")),
+        ("memory of scripts before the long chat", f"{figures.memory_before_mb:.1f} MB", ""),
+        (f"after scrolling {figures.messages} messages", f"{figures.memory_after_mb:.1f} MB", ""),
+    ]
+    notes = (
+        f"{len(ROLES) * CHATS} streams at once, {len(ROLES)} in view, each a word in {PACE.gap_ms} ms.",
+        f"{len(paints)} paints: from the arrival of bytes with words to the end of the next frame.",
+        f"{LOADS} loads. A task below 50 ms is none that the browser tells of, and is shown as 0.",
+    )
+    return Section("browser", "The web client in Chromium", ("", "", "goal"), tuple(rows), notes)
+
+
+def _share(ordered: list[float], share: float) -> float:
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
+
+
+def _goal(value: float, most: float, unit: str) -> str:
+    return f"≤ {most:.0f} {unit}: {'met' if value <= most else 'MISSED'}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.browser", description=__doc__)
+    parser.add_argument("--messages", type=int, default=10_000, help="in the long chat")
+    parser.add_argument("--quick", action="store_true", help="500 messages; RESULTS.md stays as it is")
+    asked = parser.parse_args()
+    section = shown(asyncio.run(measure(500 if asked.quick else asked.messages)))
+    section.show(Console())
+    if not asked.quick:
+        report.write([section], [], 0.0, program="python -m bench.browser")
+
+
+if __name__ == "__main__":
+    main()
