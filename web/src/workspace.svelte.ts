@@ -1,6 +1,7 @@
 /** What a signed-in person works with: the state, the stream that changes it, and who there is. */
 import { Client, baseOf } from './api/client'
 import type { User } from './api/types'
+import { desktop } from './desktop.svelte'
 import { Directory } from './directory.svelte'
 import { language } from './i18n/index.svelte'
 import { apiSource } from './live/apisource'
@@ -49,6 +50,7 @@ export class Workspace {
     const timer = setInterval(look, 60_000)
     void this.stream.follow()
     void this.loadDirectory()
+    void desktop.resume(client)
     return () => {
       removeEventListener('online', hurry)
       document.removeEventListener('visibilitychange', hurry)

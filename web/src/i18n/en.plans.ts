@@ -26,6 +26,7 @@ export const plans: Record<keyof typeof ru, Phrase> = {
   'channel.desktop': 'Show on the desktop',
   'channel.email': 'E-mail',
   'channel.telegram': 'Telegram',
+  'channel.web_push': 'This browser',
   'channel.webhook': 'Webhook',
   'channel.add': 'Add a channel',
   'channel.kind': 'Kind',

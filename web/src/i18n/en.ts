@@ -75,7 +75,8 @@ export const en: Dictionary = {
 
   'chats.title': 'Chats',
   'chats.new': 'New chat',
-  'chats.filter': 'Find a chat',
+  'chats.filter': 'Find a chat or a message',
+  'chats.inMessages': 'In messages',
   'chats.none.title': 'No chats yet',
   'chats.none.text': 'Create one, bring colleagues in and ask a role something, beginning with @@.',
   'chats.noneFound': 'No such chats',

@@ -25,6 +25,7 @@ export const plans = {
   'channel.desktop': 'Показывать на рабочем столе',
   'channel.email': 'E-mail',
   'channel.telegram': 'Telegram',
+  'channel.web_push': 'Этот браузер',
   'channel.webhook': 'Вебхук',
   'channel.add': 'Добавить канал',
   'channel.kind': 'Вид',

@@ -75,7 +75,8 @@ export const ru = {
 
   'chats.title': 'Чаты',
   'chats.new': 'Новый чат',
-  'chats.filter': 'Найти чат',
+  'chats.filter': 'Найти чат или сообщение',
+  'chats.inMessages': 'В сообщениях',
   'chats.none.title': 'Пока нет чатов',
   'chats.none.text': 'Создайте чат, позовите коллег и задайте вопрос роли, начав с @@.',
   'chats.noneFound': 'Таких чатов нет',
