@@ -41,14 +41,15 @@ class Sender:
         """Send until cancelled."""
         while True:
             room = self._at_once - len(self._on_its_way)
-            claims = await self._claim(room) if room else []
+            if room < self._at_once / 2:  # Taken one by one, each would cost a transaction of its own.
+                await asyncio.wait(self._on_its_way, return_when=asyncio.FIRST_COMPLETED)
+                continue
+            claims = await self._claim(room)
             for claim in claims:
                 task = asyncio.create_task(self._deliver(claim))
                 self._on_its_way.add(task)
-                task.add_done_callback(self._arrived)
-            if room == 0:
-                await asyncio.wait(self._on_its_way, return_when=asyncio.FIRST_COMPLETED)
-            elif len(claims) < room:
+                task.add_done_callback(self._on_its_way.discard)
+            if len(claims) < room:
                 await sleep_until(self._wake, await self._seconds_to_next())
 
     async def finish(self) -> None:
@@ -58,11 +59,6 @@ class Sender:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-
-    def _arrived(self, task: asyncio.Task[None]) -> None:
-        self._on_its_way.discard(task)
-        if len(self._on_its_way) == self._at_once - 1:
-            self._wake.set()
 
     async def _claim(self, count: int) -> list[Claim]:
         async with self._database.across_organizations(reason="deliveries") as across:

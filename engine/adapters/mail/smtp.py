@@ -23,7 +23,7 @@ from engine.core.errors import Invalid
 from engine.domains.notifications import DeliveryDelayed, DeliveryRefused, DeliveryUnknown
 
 TALK_SECONDS = 15.0  # for each thing the server is asked
-MOST_IDLE = 4
+MOST_IDLE = 8
 Tls = Literal["starttls", "implicit", "none"]
 _PORTS: dict[Tls, int] = {"starttls": 587, "implicit": 465, "none": 25}
 _UNFIT = ("\r", "\n", "\0", "<", ">", " ")
