@@ -54,8 +54,11 @@ async def play(
             trouble.cancel()
             await asyncio.gather(trouble, return_exceptions=True)
             await monkey.end()
+        await asyncio.to_thread(
+            stage.database.start_again
+        )  # The trouble may have ended in the middle of one.
         if stage.engine is None or stage.engine.process.returncode is not None:
-            await stage.start_engine()  # The trouble ended between its death and its next start.
+            await stage.start_engine()
         await asking
         if not await until_quiet(stage.owner_url, seconds=QUIET_SECONDS):
             console.print("Some runs did not end.", style="red")

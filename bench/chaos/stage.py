@@ -101,8 +101,7 @@ class Stage:
                 if not psutil.pid_exists(pid):
                     break
                 await asyncio.sleep(0.05)
-        self.database = EmbeddedPostgres(self.folder / "postgres", options=OPTIONS)
-        await asyncio.to_thread(self.database.start)
+        await asyncio.to_thread(self.database.start_again)
 
     async def end_engine(self) -> None:
         """End the engine and its Ray."""
