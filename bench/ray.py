@@ -23,6 +23,7 @@ RUNTIMES: dict[str, dict[str, str]] = {
 }
 CHATS = (1, 50)
 FIRST_TOKEN_GOAL_MS = 5.0
+QUIET_CORES = 0.3
 USERS = 32
 CHATS_PER_USER = 8
 WORKERS = (1, 2, 4)
@@ -75,7 +76,7 @@ async def first_token(stage: Stage) -> Section:
                 _times(inline, less=direct),
                 _times(with_ray, less=direct),
                 f"{more:.1f}",
-                _verdict(f"≤ {FIRST_TOKEN_GOAL_MS:.0f} more", more <= FIRST_TOKEN_GOAL_MS),
+                _judged(f"≤ {FIRST_TOKEN_GOAL_MS:.0f} more", more <= FIRST_TOKEN_GOAL_MS, stage),
             )
         )
     return Section(
@@ -269,6 +270,11 @@ def _times(result: Result, *, less: Result | None = None) -> str:
     return " / ".join(
         f"{result.first_ms(share) - (less.first_ms(share) if less else 0):.1f}" for share in shares
     ) + (f" ({len(result.errors)} failed)" if result.errors else "")
+
+
+def _judged(goal: str, met: bool, stage: Stage) -> str:
+    # A few milliseconds are less than what other programs add.
+    return _verdict(goal, met) if stage.others_cores <= QUIET_CORES else f"{goal}: too noisy to tell"
 
 
 def _verdict(goal: str, met: bool) -> str:
