@@ -166,9 +166,11 @@ def _end(name: str) -> None:
 
 
 def place_of(settings: Settings, *, number: int, cores: int) -> Place:
-    """Return where a replica listens and what it is given; only in a joined cluster others may reach it."""
+    """Return where a replica listens and what it is given; others may reach it where there may be others."""
     assert settings.model_replica_key is not None, "settings that were unsealed have it"
-    where = settings.model_replica_host or ("loopback" if settings.ray_address is None else "node")
+    where = settings.model_replica_host or (
+        "node" if settings.ray_address or settings.ray_port else "loopback"
+    )
     host = "127.0.0.1"
     if where == "node":
         from ray import util

@@ -88,7 +88,7 @@ class Settings(BaseSettings):
         None, ge=1, description="Cores of each copy; the cluster's are divided among them when unset."
     )
     model_replica_host: Literal["loopback", "node"] | None = Field(
-        None, description="Where copies listen; when unset, `node` in a cluster that was joined."
+        None, description="Where copies listen; when unset, `node` in a cluster of several machines."
     )
     model_replica_port: int = Field(
         0, ge=0, le=65000, description="Port of the first copy, the next ones follow; 0 takes free ones."

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from engine.core.settings import Settings
 from ray_cluster import cluster
 from ray_cluster.cluster import RayTokenUnsafe, environment, is_open_to_others, token_file
+from ray_cluster.models import place_of
 from ray_cluster.release import release_of
 from ray_cluster.sealed import SettingsSealBroken, seal, unseal
 
@@ -138,3 +139,15 @@ def test_a_strange_cluster_is_not_joined_without_its_token(tmp_path: Path) -> No
     with pytest.raises(RayTokenUnsafe, match="Copy it"):
         token_file(settings)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_replicas_listen_for_other_machines_only_where_there_may_be_some() -> None:
+    def hosts(**changes: object) -> set[str]:
+        settings = some(model_replica_key=SecretStr("k" * 32), model_replica_port=9000, **changes)
+        places = [place_of(settings, number=number, cores=1) for number in range(2)]
+        assert [place.port for place in places] == [9000, 9001]
+        return {place.host for place in places}
+
+    assert hosts() == {"127.0.0.1"}
+    assert hosts(ray_port=6379) == hosts(ray_address="192.0.2.7:6379") != {"127.0.0.1"}
+    assert hosts(ray_port=6379, model_replica_host="loopback") == {"127.0.0.1"}
