@@ -97,7 +97,7 @@ async def dead_letter(database: Database, actor: Actor) -> tuple[UUID, UUID]:
         await notifications.send_test(tx, actor, office=office("email"), channel_id=channel_id)
     async with database.across_organizations(reason="a test's sender") as across:
         claims = await notifications.claim(across, kind="email", count=100, lease_seconds=60)
-    (claim,) = [claim for claim in claims if claim.org_id == actor.org_id]
+    claim = next(claim for claim in claims if claim.channel_id == channel_id)
     async with database.as_organization(actor.org_id) as tx:
         await notifications.record_failure(tx, claim, notifications.DeliveryRefused("550 no such user"))
     return channel_id, claim.id

@@ -11,7 +11,6 @@ import requests
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from requests.adapters import BaseAdapter, HTTPAdapter
 from schemathesis import Case, GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
@@ -86,29 +85,10 @@ async def town(stage: Stage) -> Town:
     return made
 
 
-class PlainAdapter(BaseAdapter):
-    """Sends as `requests` does, and hides its pool from schemathesis, which counts connections in it.
-
-    urllib3-future, which comes with the CalDAV client, takes urllib3's place and has no such pool.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._inner = HTTPAdapter()
-
-    def send(self, *arguments: Any, **more: Any) -> requests.Response:
-        return self._inner.send(*arguments, **more)
-
-    def close(self) -> None:
-        self._inner.close()
-
-
 def answer_to(case: Case[Any], stage: Stage, token: str) -> Any:
     """Send a case and return the whole answer."""
     with requests.Session() as session:
         session.trust_env = False
-        session.adapters.clear()
-        session.mount("http://", PlainAdapter())
         headers = {"Authorization": f"Bearer {token}"}
         return case.call(base_url=base_of(stage), session=session, headers=headers, timeout=20)
 
