@@ -21,6 +21,7 @@ from ray_cluster.release import Release, release_of
 from ray_cluster.sealed import unseal
 
 WATCH_SECONDS = 1.0
+GRACE_SECONDS = 45.0  # from the engine's end to ours: workers hand their runs back meanwhile
 
 
 class Workers:
@@ -69,6 +70,7 @@ def main() -> None:
         began = time.monotonic()
         if settings.ray_address is None:
             head = start_head(settings.data_dir, variables, port=settings.ray_port, meanwhile=import_the_rest)
+        threading.Thread(target=end_after, args=(parent,), daemon=True).start()
         address = settings.ray_address or (head.address if head else "")
         import ray
 
@@ -102,6 +104,20 @@ def main() -> None:
     finally:
         if head is not None:
             head.stop()
+
+
+def end_after(parent: int, *, grace_seconds: float = GRACE_SECONDS) -> None:
+    """End this process a while after its engine, whatever it waits for: a call of Ray may never return.
+
+    The head, and with it its workers, ends with this process.
+    """
+    while os.getppid() == parent:
+        time.sleep(min(WATCH_SECONDS, grace_seconds))
+    time.sleep(grace_seconds)
+    try:
+        log.error("ray_host_stuck")
+    finally:  # Nobody may be left to hear it.
+        os._exit(1)
 
 
 def import_the_rest() -> None:
