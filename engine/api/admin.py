@@ -1,5 +1,7 @@
 """What administrators watch: which runs wait and work, and which models answer."""
 
+from uuid import UUID
+
 from fastapi import APIRouter
 
 from engine.api.caller import Authenticated
@@ -36,6 +38,13 @@ async def list_runs(caller: Authenticated) -> Page[RunNowView]:
     async with caller.transaction() as tx:
         now = await runs.runs_now(tx, caller.actor)
     return Page(items=[_view(each) for each in now], next_cursor=None)
+
+
+@router.post("/runs/{run_id}/cancel", status_code=202)
+async def cancel_run(run_id: UUID, caller: Authenticated) -> None:
+    """Stop a run of my organization, also of a chat that I am not in."""
+    async with caller.transaction() as tx:
+        await runs.cancel_any(tx, caller.actor, run_id=run_id)
 
 
 @router.get("/models")

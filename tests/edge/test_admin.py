@@ -43,6 +43,24 @@ async def test_admins_see_what_works_and_waits_in_their_organization_and_no_othe
     assert {run["asker_id"] for run in listed} == {str(ivan.id)}
 
 
+async def test_admins_stop_a_run_of_a_chat_that_they_are_not_in(api: Api, world: World, firm: Firm) -> None:
+    ivan, vera = await world.user(firm, "ivan"), await world.user(firm, "vera")
+    run = await world.ask(ivan, await world.chat(ivan))
+    admin, hers = await world.headers(firm.admin), await world.headers(vera)
+    stop = f"/admin/runs/{run.id}/cancel"
+
+    by_user = await api.post(stop, headers=hers)
+    by_admin = await api.post(stop, headers=admin)
+
+    assert (by_user.status_code, by_user.json()["code"]) == (403, "admins_only")
+    assert by_admin.status_code == 202
+    assert (await api.get(f"/runs/{run.id}", headers=await world.headers(ivan))).json()[
+        "status"
+    ] == "cancelled"
+    assert (await api.get(f"/runs/{run.id}", headers=admin)).status_code == 404
+    assert (await api.post(stop, headers=admin)).json()["code"] == "run_has_ended"
+
+
 async def test_admins_see_which_model_answers_and_what_keeps_it_away(
     api: Api, world: World, firm: Firm, parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:

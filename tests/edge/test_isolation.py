@@ -46,6 +46,7 @@ WITH_IDS: dict[str, Any] = {
     "GET /messages/search?q=привет&chat_id={chat_id}": None,
     "POST /runs/{run_id}/cancel": None,
     "POST /runs/{run_id}/retry": None,
+    "POST /admin/runs/{run_id}/cancel": None,
     "GET /runs/{run_id}/events": None,
     "GET /users/{user_id}": None,
     "POST /users/{user_id}/password": None,

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from engine.core.database import Transaction
-from engine.domains import chats, usage, users
+from engine.domains import audit, chats, usage, users
 from engine.domains.runs import repository
 from engine.domains.runs.errors import NotYourRun, RunHasEnded, RunNotFound, RunNotRetryable, TooManyRuns
 from engine.domains.runs.models import (
@@ -146,11 +146,18 @@ async def events_after(tx: Transaction, *, run_id: UUID, after: int) -> list[Run
 async def cancel(tx: Transaction, actor: Actor, *, run_id: UUID) -> Run:
     """Stop a run: at once when it waits, within a second when a worker has it."""
     run = await _own_run(tx, actor, run_id)
-    cancelled = await repository.cancel_run(tx, run_id=run_id)
-    if cancelled is None:
-        raise RunHasEnded("The run has ended already.", run_id=run_id, status=run.status)
-    await _tell_cancelled(tx, [cancelled])
+    await _stop(tx, run)
     return await get_run(tx, actor, run_id=run_id)
+
+
+async def cancel_any(tx: Transaction, actor: Actor, *, run_id: UUID) -> None:
+    """Stop a run of the organization, whoever is in its chat; for administrators."""
+    users.require_admin(actor)
+    run = await repository.find_run(tx, run_id=run_id)
+    if run is None:
+        raise RunNotFound(run_id)
+    await _stop(tx, run)
+    await audit.record(tx, actor_id=actor.user_id, action="run.cancelled", run_id=run_id)
 
 
 async def cancel_of_chat(tx: Transaction, deleted: chats.ChatDeleted) -> None:
@@ -316,6 +323,13 @@ async def _require_room(tx: Transaction, *, chat_id: UUID, asker_id: UUID, role_
             "Too many questions of your organization wait for an answer. Ask again in a while.",
             limit=MOST_WAITING,
         )
+
+
+async def _stop(tx: Transaction, run: Run) -> None:
+    cancelled = await repository.cancel_run(tx, run_id=run.id)
+    if cancelled is None:
+        raise RunHasEnded("The run has ended already.", run_id=run.id, status=run.status)
+    await _tell_cancelled(tx, [cancelled])
 
 
 async def _tell_cancelled(tx: Transaction, runs: list[Marked]) -> None:
