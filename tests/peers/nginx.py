@@ -11,6 +11,7 @@ from bench.processes import ROOT
 from tests.namespaces import Machine
 
 CONFIGURATION = ROOT / "deploy" / "nginx" / "rugpt.conf"
+TELEGRAM = "127.0.0.12"  # from where a test calls as Telegram does
 AROUND = """
 daemon off;
 master_process off;
@@ -63,6 +64,7 @@ def filled_in(engine: str, listen: str, vpn: str) -> str:
         "listen 443 ssl;": f"listen {listen};",
         "server 127.0.0.1:8100;": f"server {engine};",
         "allow 10.8.0.0/24;": f"allow {vpn};",
+        "allow 149.154.160.0/20;": f"allow {TELEGRAM};",
         "ssl_certificate     /etc/ssl/rugpt/fullchain.pem;": "",
         "ssl_certificate_key /etc/ssl/rugpt/key.pem;": "",
     }.items():

@@ -15,8 +15,9 @@ import pytest
 
 from bench.fake_model import Pace
 from bench.processes import start
-from tests.peers.nginx import nginx, raw_status
-from tests.process.engine import EngineProcess, Person, Stream, register
+from tests.peers.nginx import TELEGRAM, nginx, raw_status
+from tests.process.engine import EngineProcess, Person, Stream, eventually, register
+from tests.telegram_api import TOKEN, BotApi, bot_api
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
 
@@ -24,15 +25,17 @@ PACE = Pace(first_ms=200, gap_ms=200, tokens=12)
 # From the first word to the last; on a busy machine the first may come late, but not with the last.
 SHORTEST_SECONDS = PACE.seconds / 2
 COLLEAGUE, GUESSER, STRANGER = "127.0.0.1", "127.0.0.2", "127.0.0.9"  # the last one is not on the VPN
+TELEGRAMS_PATH = "/api/v1/notifications/telegram/webhook"
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """An Nginx, the engine behind it, and somebody who has signed in there."""
+    """An Nginx, the engine behind it, somebody who has signed in there, and the engine's bot."""
 
     port: int
     engine_port: int
     ann: Person
+    bot: BotApi
 
     async def ask(self, method: str, path: str, *, address: str = COLLEAGUE, **more: Any) -> httpx2.Response:
         """Call Nginx from an address of this machine."""
@@ -55,15 +58,20 @@ async def edge() -> AsyncIterator[Edge]:
         "RUGPT_MODEL": f"openai:{PACE.model}",
         "RUGPT_OPENAI_BASE_URL": f"http://127.0.0.1:{model.port}/v1",
         "RUGPT_TRUSTED_PROXIES": "127.0.0.1",
+        "RUGPT_TELEGRAM_TOKEN": TOKEN,
+        "RUGPT_TELEGRAM_UPDATES": "webhook",
+        "RUGPT_PUBLIC_URL": "https://rugpt.example.internal",
     }
     async with AsyncExitStack() as running:
+        bot = await running.enter_async_context(bot_api())
+        settings["RUGPT_TELEGRAM_API_URL"] = bot.url
         running.push_async_callback(model.stop)
         folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="rugpt-nginx-")))
         engine = await EngineProcess.start(folder / "data", settings)
         running.push_async_callback(engine.terminate)
         ann = await register(engine.port)
         port = await running.enter_async_context(nginx(folder, f"127.0.0.1:{engine.port}"))
-        yield Edge(port, engine.port, Person(port, ann.token, ann.user))
+        yield Edge(port, engine.port, Person(port, ann.token, ann.user), bot)
 
 
 async def test_the_prefix_is_stripped_and_the_query_kept(edge: Edge) -> None:
@@ -143,6 +151,33 @@ async def test_whoever_is_not_on_the_vpn_is_turned_away(edge: Edge) -> None:
     inside = await edge.ask("GET", "/api/v1/web/health")
 
     assert (outside.status_code, inside.status_code) == (403, 200)
+
+
+async def test_telegram_reaches_its_own_door_without_the_prefix_and_nothing_else(edge: Edge) -> None:
+    await eventually(lambda: edge.bot.webhook is not None, what="the engine's word to Telegram")
+    assert edge.bot.webhook is not None
+    assert edge.bot.webhook["url"] == f"https://rugpt.example.internal{TELEGRAMS_PATH}"
+    known = {"X-Telegram-Bot-Api-Secret-Token": edge.bot.webhook["secret_token"]}
+    update = {"update_id": 1}
+
+    taken = await edge.ask("POST", TELEGRAMS_PATH, address=TELEGRAM, json=update, headers=known)
+    pretender = await edge.ask("POST", TELEGRAMS_PATH, address=TELEGRAM, json=update)
+    assert (taken.status_code, taken.json()) == (200, {"is_new": True})
+    assert (pretender.status_code, pretender.json()["code"]) == (403, "telegram_secret_wrong")
+
+    # By Nginx itself, before the engine hears of it.
+    for method, path, address in (
+        ("POST", TELEGRAMS_PATH, COLLEAGUE),
+        ("POST", TELEGRAMS_PATH, STRANGER),
+        ("GET", TELEGRAMS_PATH, TELEGRAM),
+        ("POST", f"/api/v1/web{TELEGRAMS_PATH.removeprefix('/api/v1')}", TELEGRAM),
+        ("GET", "/api/v1/web/health", TELEGRAM),
+        ("GET", "/", TELEGRAM),
+        ("POST", f"{TELEGRAMS_PATH}/more", TELEGRAM),
+    ):
+        refused = await edge.ask(method, path, address=address, headers=known)
+        assert refused.status_code == 403, (method, path, address)
+        assert "nginx" in refused.text
 
 
 async def test_words_arrive_as_they_are_written(edge: Edge) -> None:
