@@ -44,6 +44,7 @@ class EngineProcess:
             "RUGPT_OPENAI_BASE_URL": f"http://127.0.0.1:{model_port}/v1",
             "RUGPT_OPENAI_API_KEY": "bench",
             "RUGPT_REGISTRATION": "first",
+            "RUGPT_RUNTIME": "inline",
             **settings,
         }
         arguments = ("serve", "--port", "0", "--data", str(data))

@@ -130,7 +130,6 @@ async def scale(stage: Stage) -> Section:
             "RUGPT_WORKER_RUNS": str(RUNS_EACH),
         }
         async with _engine(stage, RAY, WAITING, settings) as engine:
-            await _all_work(engine, workers)
             target = engine.target(await engine.new_chats(WAITING_USERS))
             with stage.busy(f"{workers} workers, a model that waits"):
                 await rush(target, users=WAITING_USERS, seconds=WAITING.seconds)
@@ -199,7 +198,7 @@ async def start(stage: Stage) -> Section:
         tuple(rows),
         (
             "On a prepared data folder, with the database's own start.",
-            "The question is asked as soon as the API answers, and waits for the worker.",
+            "The question is asked as soon as the API answers; with Ray the engine's own worker stands in.",
         ),
     )
 
@@ -225,15 +224,19 @@ async def _engine(
         )
     try:
         await engine.register()
+        if runtime == RAY:
+            await _all_work(engine, int((settings or RUNTIMES[RAY])["RUGPT_WORKERS"]))
         yield engine
     finally:
         await engine.stop()
 
 
 async def _all_work(engine: EngineProcess, workers: int, limit_seconds: float = 60) -> None:
-    """Wait until so many workers are seen."""
+    """Wait until so many workers are seen, and the engine's own stands in for them no longer."""
     for _ in range(int(limit_seconds / 0.2)):
-        if (await engine.readiness()).get("workers") == workers:
+        said = engine.child.output.read_text(errors="replace")
+        has_left = said.count("standing_in") == said.count("stood_in")
+        if (await engine.readiness()).get("workers") == workers and has_left:
             return
         await asyncio.sleep(0.2)
     raise EngineRefused(f"{workers} workers are not seen after {limit_seconds} s")

@@ -32,9 +32,9 @@ from engine.domains.notifications import ChannelKind, Courier, Office
 from engine.domains.organizations import Registration
 from engine.domains.users import Passwords
 from engine.postman import Postman, Telegraph
-from engine.roles import Catalogue, RolesChanged, load_roles
+from engine.roles import DEFAULT_POOL, Catalogue, RolesChanged, load_roles
 from engine.roles import let_travel as let_roles_travel
-from engine.worker import WorkerHost, WorkersElsewhere
+from engine.worker import StandIn, WorkerHost, WorkersElsewhere
 
 ROLES = Path(__file__).parent / "roles"
 PROMPTS = Path(__file__).parents[1] / "prompts"
@@ -147,9 +147,11 @@ async def open_engine(settings: Settings, *, tiny: bool = False, works: bool = T
         if works and (settings.database_url is not None or settings.runtime == "ray"):
             parts.push_async_callback(_end, [_open_relay(urls.application, database)])
         roles = _known_roles(database)
-        thinks: WorkerHost | WorkersElsewhere = WorkersElsewhere(database, monotonic)
-        if settings.runtime == "inline":
-            thinks = WorkerHost(settings, database, roles, application_url=urls.application, tiny=tiny)
+        new_worker = partial(
+            WorkerHost, settings, database, roles, application_url=urls.application, tiny=tiny
+        )
+        thinks: WorkerHost | WorkersElsewhere
+        thinks = new_worker() if settings.runtime == "inline" else WorkersElsewhere(database, monotonic)
         office = _office(settings, secret)
         engine = Engine(settings, urls, database, roles, secret, office, thinks)
         if works:
@@ -165,8 +167,17 @@ async def open_engine(settings: Settings, *, tiny: bool = False, works: bool = T
                 tasks.append(asyncio.create_task(_telegraph(settings, database, office).run()))
             if isinstance(thinks, WorkerHost):
                 tasks.append(asyncio.create_task(thinks.run()))
+            elif _may_stand_in(settings):
+                host = partial(new_worker, pool=DEFAULT_POOL, stands_in=True)
+                tasks.append(asyncio.create_task(StandIn(host, thinks).run()))
             parts.push_async_callback(_end, tasks)
         yield engine
+
+
+def _may_stand_in(settings: Settings) -> bool:
+    """Whether this process has a model without Ray: where Ray hosts the model as well, it has none."""
+    provider = (settings.model or "embedded").partition(":")[0]
+    return not (settings.model_replicas and provider == "embedded")
 
 
 @asynccontextmanager

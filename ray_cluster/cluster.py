@@ -1,6 +1,7 @@
 """A Ray cluster of one's own, or a way into another: closed to whoever does not hold the token."""
 
 import ctypes
+import fcntl
 import hashlib
 import os
 import secrets
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 from engine.core.errors import Invalid, Unavailable
@@ -26,6 +28,8 @@ LOOK_SECONDS = 0.1
 OBJECT_STORE_BYTES = 80 * 2**20  # Nothing large travels; Ray takes no less than 75 MiB.
 SHORTEST_TOKEN = 32
 PR_SET_PDEATHSIG = 1
+MOST_SESSIONS = 16
+_locks: list[IO[str]] = []  # held until this process ends
 # Where a machine of several listens; deploy/firewall/rugpt.nft and docs/guides/ports.md name the same.
 MACHINE_PORTS = (
     "--node-manager-port=6380", "--object-manager-port=6381", "--runtime-env-agent-port=6382",
@@ -52,16 +56,20 @@ class RayNotStarted(Unavailable):
     code = "ray_not_started"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Head:
     """A running head of a cluster that is ours: its process and its address."""
 
     process: subprocess.Popen[bytes]
     address: str
+    folder: Path
+    is_stopping: bool = False
 
     def stop(self) -> None:
         """End Ray and whatever it hosts."""
+        self.is_stopping = True
         end_group(self.process)
+        end_those_of(self.folder)
 
 
 def require_ray() -> None:
@@ -138,6 +146,7 @@ def start_head(
     `meanwhile` is called while it starts. Raises RayNotStarted when it does not come up.
     """
     folder = session_folder(data_dir)
+    end_those_of(folder)  # Whoever had it before us was killed, and may have left some behind.
     mark = folder / "ray_current_cluster"
     mark.unlink(missing_ok=True)
     for session in folder.glob("session_*"):  # Of earlier starts, whose logs nobody needs any more.
@@ -149,9 +158,13 @@ def start_head(
     arguments += MACHINE_PORTS if port else ()
     arguments += ["--no-monitor"]  # It would ask a cloud for machines.
     process = _start_ray(arguments, log, {**os.environ, **variables})
-    meanwhile()
-    _wait_until_started(process, log, mark)
-    return Head(process, mark.read_text().strip())
+    try:
+        meanwhile()
+        _wait_until_started(process, log, mark)
+    except BaseException:  # It may be asked to end meanwhile.
+        Head(process, "", folder).stop()
+        raise
+    return Head(process, mark.read_text().strip(), folder)
 
 
 def address_towards(cluster: str) -> str:
@@ -175,7 +188,11 @@ def join(address: str, *, cpus: str = "", gpus: str = "") -> "subprocess.Popen[b
     os.close(descriptor)
     log = Path(name)
     process = _start_ray(arguments, log, dict(os.environ))
-    _wait_until_started(process, log, log)
+    try:
+        _wait_until_started(process, log, log)
+    except BaseException:
+        end_group(process)
+        raise
     log.unlink()
     return process
 
@@ -204,7 +221,6 @@ def _wait_until_started(process: "subprocess.Popen[bytes]", log: Path, mark: Pat
         if mark.exists() and b"runtime started" in log.read_bytes():
             return
         time.sleep(LOOK_SECONDS)
-    end_group(process)
     said = log.read_text(errors="replace").strip().splitlines()
     raise RayNotStarted(f"Ray did not start; {log} says why: {said[-1] if said else 'nothing'}")
 
@@ -216,16 +232,28 @@ def _end_with_parent() -> None:
 
 
 def session_folder(data_dir: Path) -> Path:
-    """Return the folder of Ray's sockets and logs: short, of this data folder alone, closed to others."""
+    """Return a folder for Ray's sockets and logs: short, closed to others, of this process while it lives.
+
+    Another Ray of the same data folder, such as one whose engine was killed just now, has another one.
+    """
     name = hashlib.sha256(str(data_dir.absolute()).encode()).hexdigest()[:8]
     folder = Path(tempfile.gettempdir()) / f"rugpt-ray-{os.getuid()}-{name}"
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()
     if status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise RayTokenUnsafe(f"{folder} belongs to somebody else, or others can open it. Remove it.")
-    inner = folder / "r"  # Ray opens its own folder to everybody.
-    inner.mkdir(exist_ok=True)
-    return inner
+    for number in range(MOST_SESSIONS):
+        lock = (folder / f"{number}.lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            continue
+        _locks.append(lock)
+        inner = folder / str(number)  # Ray opens its own folder to everybody.
+        inner.mkdir(exist_ok=True)
+        return inner
+    raise RayNotStarted(f"{MOST_SESSIONS} Rays of {data_dir} run already.")
 
 
 def end_group(process: "subprocess.Popen[bytes]") -> None:
@@ -239,3 +267,14 @@ def end_group(process: "subprocess.Popen[bytes]") -> None:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
             continue
+
+
+def end_those_of(folder: Path) -> None:
+    """End the processes of a Ray by its folder: one that had not found its node yet waits for it a minute."""
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = entry.read_bytes()
+            if b"/ray/" in words and f"{folder}/".encode() in words:
+                os.kill(int(entry.parent.name), signal.SIGKILL)
+        except OSError:
+            continue  # It has ended meanwhile, or is somebody else's.

@@ -66,11 +66,16 @@ def main() -> None:
     os.environ.update(variables)
     parent = os.getppid()
     head: Head | None = None
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # Nobody has work here yet.
     try:
         began = time.monotonic()
         if settings.ray_address is None:
             head = start_head(settings.data_dir, variables, port=settings.ray_port, meanwhile=import_the_rest)
+        if os.getppid() != parent:
+            sys.exit(0)
         threading.Thread(target=end_after, args=(parent,), daemon=True).start()
+        if head is not None:
+            threading.Thread(target=end_with, args=(head,), daemon=True).start()
         address = settings.ray_address or (head.address if head else "")
         import ray
 
@@ -91,9 +96,6 @@ def main() -> None:
             if os.getppid() != parent:
                 log.warning("engine_gone")  # It was killed; the next one brings its own.
                 break
-            if head is not None and head.process.poll() is not None:
-                log.error("ray_head_ended", status=head.process.returncode)
-                sys.exit(1)
             workers.keep()
             models.keep()
         if head is not None:  # In somebody else's cluster they go on: other engines may need them.
@@ -118,6 +120,17 @@ def end_after(parent: int, *, grace_seconds: float = GRACE_SECONDS) -> None:
         log.error("ray_host_stuck")
     finally:  # Nobody may be left to hear it.
         os._exit(1)
+
+
+def end_with(head: Head) -> None:
+    """End this process when its head has ended; a call of Ray would wait a minute for another one."""
+    status = head.process.wait()
+    if not head.is_stopping:
+        try:
+            log.error("ray_head_ended", status=status)
+            head.stop()  # It leaves others behind.
+        finally:
+            os._exit(1)
 
 
 def import_the_rest() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from engine.core.errors import Refusal
 from engine.core.logging import log, set_up_logging
 from ray_cluster.cluster import address_towards, end_group, environment, join
+from ray_cluster.reach import require_database
 from ray_cluster.supervisor_actor import NAME as SUPERVISOR
 
 LOOK_SECONDS = 0.5
@@ -44,6 +45,7 @@ def main() -> None:
         )
         for number in (signal.SIGTERM, signal.SIGINT):  # After ray.init, which takes them.
             signal.signal(number, lambda *_: leaving.set())
+        require_database(ray, supervisors_of(ray))
         here = ray.get_runtime_context().get_node_id()
         offers = {key: each for key, each in _resources(ray, here).items() if key in ("CPU", "GPU")}
         log.info("machine_joined", address=address, seconds=round(time.monotonic() - began, 2), **offers)
@@ -65,13 +67,8 @@ def leave(ray: Any, machine: str, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     there = -1
     while time.monotonic() < deadline:
-        supervisors = [
-            ray.get_actor(each["name"], namespace=each["namespace"])
-            for each in ray.util.list_named_actors(all_namespaces=True)
-            if each["name"] == SUPERVISOR
-        ]
         try:
-            calls = [each.leave_machine.remote(machine) for each in supervisors]
+            calls = [each.leave_machine.remote(machine) for each in supervisors_of(ray)]
             counts = ray.get(calls, timeout=CALL_SECONDS)
         except (ray.exceptions.RayError, TimeoutError) as away:
             log.warning("supervisor_away", error=type(away).__name__)
@@ -84,6 +81,15 @@ def leave(ray: Any, machine: str, seconds: float) -> None:
                 return
         time.sleep(LOOK_SECONDS)
     log.warning("workers_left_behind", workers=there)
+
+
+def supervisors_of(ray: Any) -> list[Any]:
+    """Return the supervisor of every installation that shares the cluster."""
+    return [
+        ray.get_actor(each["name"], namespace=each["namespace"])
+        for each in ray.util.list_named_actors(all_namespaces=True)
+        if each["name"] == SUPERVISOR
+    ]
 
 
 def _resources(ray: Any, machine: str) -> dict[str, float]:

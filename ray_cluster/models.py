@@ -5,6 +5,8 @@ No word of an answer is a Ray call. A replica tells every second where it answer
 
 import asyncio
 import contextlib
+import socket
+from collections.abc import Iterable
 from time import monotonic
 from typing import Any
 from uuid import uuid4
@@ -28,6 +30,7 @@ DEAD_SECONDS = 10.0  # without a sign of life of a server that had answered
 NO_ENGINE_SECONDS = 60.0
 UNHEARD_SECONDS = 3.0  # until every worker has heard that a replica leaves
 LOOK_SECONDS = 3.0
+FIRST_PORT, LAST_PORT = 8000, 8063  # what deploy/firewall/rugpt.nft opens between machines
 
 
 class ModelActor:
@@ -176,5 +179,22 @@ def place_of(settings: Settings, *, number: int, cores: int) -> Place:
         from ray import util
 
         host = str(util.get_node_ip_address())  # type: ignore[no-untyped-call]  # Ray gives it no types.
-    port = settings.model_replica_port + number if settings.model_replica_port else 0
+    port = 0
+    if settings.model_replica_port:
+        port = settings.model_replica_port + number
+    elif where == "node":
+        port = free_port(host, range(FIRST_PORT + number, LAST_PORT + 1, max(1, settings.model_replicas)))
     return Place(cores, host, port, settings.model_replica_key.get_secret_value())
+
+
+def free_port(host: str, ports: Iterable[int]) -> int:
+    """Return the first of these ports at which nobody listens; 0, which is any, where all are taken."""
+    for port in ports:
+        with socket.socket() as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind((host, port))
+            except OSError:
+                continue
+            return port
+    return 0

@@ -13,6 +13,7 @@ from engine.domains.runs import Load
 from ray_cluster.cluster import token_here
 from ray_cluster.fleet import RayFleet
 from ray_cluster.loop_thread import LoopThread
+from ray_cluster.reach import database_place
 from ray_cluster.release import Release
 from ray_cluster.sealed import unseal
 from ray_cluster.supervisor import Supervisor
@@ -43,6 +44,10 @@ class SupervisorActor:
         """Hear that an engine lives; return whose supervisor this is, and how the pools are."""
         self._heard_at = monotonic()
         return self._release, self._supervisor.state() if self._supervisor else {}
+
+    def database_place(self) -> tuple[str, int]:
+        """Return where the database listens, for machines that join to try."""
+        return database_place(self._settings)
 
     def leave_machine(self, machine: str) -> int | None:
         """Have a machine's workers go elsewhere; return how many are there, or None when that is unknown."""

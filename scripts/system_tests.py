@@ -1,6 +1,7 @@
-"""Run the second stage of the tests: `tests/peers` and `tests/browser`, beside programs that are not ours.
+"""Run the second stage of the tests, beside programs that are not ours and with more of Ray.
 
-Each of these folders says in `needs.toml` which of its tests need which program:
+Then the tests of whole engines are run once more, with Ray. A folder may say in `needs.toml` which of its
+tests need which program:
 
     [nginx]
     command = "nginx"            # it is there when this command is found
@@ -21,7 +22,9 @@ from typing import Any
 
 from scripts.node import ROOT, NodeMissing, NpmFailed, bring_npm, environment_of, install_packages
 
-FOLDERS = ("tests/peers", "tests/browser")
+ENGINES = "tests/process"  # Every day they are played in one process.
+NO_TESTS = 5  # pytest's way to say that it found none
+FOLDERS = ("tests/peers", "tests/browser", "tests/cluster")
 
 
 def main(arguments: list[str]) -> int:
@@ -34,10 +37,17 @@ def main(arguments: list[str]) -> int:
     command = [sys.executable, "-m", "pytest", "-m", "system", *(str(folder) for folder in folders)]
     command += [f"--ignore={test}" for test in left_out]
     status = subprocess.run([*command, *arguments], cwd=ROOT, check=False).returncode
+    status = 0 if status == NO_TESTS and (left_out or arguments) else status
+    say(f"{ENGINES} once more, with runs worked by Ray")
+    again = subprocess.run(
+        [sys.executable, "-m", "pytest", ENGINES, *arguments],
+        cwd=ROOT,
+        env={**os.environ, "TESTS_RUNTIME": "ray"},
+        check=False,
+    ).returncode
     for test in left_out:
         say(f"LEFT OUT: {test.relative_to(ROOT)} (above: why)")
-    nothing_left = status == 5 and bool(left_out)  # pytest's way to say that it found no test
-    return 0 if nothing_left else status
+    return status or (0 if again == NO_TESTS and arguments else again)
 
 
 def bring_what_is_needed(folder: Path) -> list[Path]:

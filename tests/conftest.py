@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -41,15 +42,22 @@ async def _migrated(postgres: EmbeddedPostgres) -> None:
     await connection.close()
 
 
-@pytest.fixture
-async def database_name(postgres: EmbeddedPostgres, _migrated: None) -> AsyncIterator[str]:
-    """A migrated database of this test alone."""
+@asynccontextmanager
+async def fresh_database(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+    """Make a migrated database, give its name, and drop it after the block."""
     name = f"test_{uuid4().hex}"
     admin = await asyncpg.connect(postgres.url(user="postgres", database="postgres"))
     await admin.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
     yield name
     await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await admin.close()
+
+
+@pytest.fixture
+async def database_name(postgres: EmbeddedPostgres, _migrated: None) -> AsyncIterator[str]:
+    """A migrated database of this test alone."""
+    async with fresh_database(postgres) as name:
+        yield name
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def serve(
     data: DataFolder = None,
     tiny: Tiny = False,
     runtime: Annotated[
-        str | None, typer.Option(help="Who works runs: `inline`, this process, or `ray`, Ray actors.")
+        str | None, typer.Option(help="Who works runs: `ray`, Ray actors, or `inline`, this process.")
     ] = None,
 ) -> None:
     """Start the engine and serve its API until it is stopped."""

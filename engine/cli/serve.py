@@ -31,9 +31,11 @@ async def serve_until_stopped(settings: Settings, *, tiny: bool) -> None:
 
     from engine.api.app import create_app
     from engine.cli.http_limits import LimitedHttp, make_room
+    from engine.cli.ray_host import with_runtime
 
     warn_of_readable_secrets(Path(".env"))
     LimitedHttp.most_connections = make_room()
+    settings = with_runtime(settings)
     listener = _bind(settings.host, settings.port)  # First: a port that is taken is told at once.
     async with open_engine(settings, tiny=tiny) as engine:
         api = create_app(engine)

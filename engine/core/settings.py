@@ -91,7 +91,10 @@ class Settings(BaseSettings):
         None, description="Where copies listen; when unset, `node` in a cluster of several machines."
     )
     model_replica_port: int = Field(
-        0, ge=0, le=65000, description="Port of the first copy, the next ones follow; 0 takes free ones."
+        0,
+        ge=0,
+        le=65000,
+        description="Port of the first copy, the next ones follow; 0: free ones, in a cluster 8000–8063.",
     )
     model_replica_key: SecretStr | None = Field(
         None, min_length=32, description="Opens the copies to workers; made from Ray's token when unset."
@@ -100,8 +103,8 @@ class Settings(BaseSettings):
     model_first_token_seconds: float = Field(120, gt=0, description="Limit for its first token.")
     model_total_seconds: float = Field(300, gt=0, description="Limit for a whole answer.")
 
-    runtime: Literal["inline", "ray"] = Field(
-        "inline", description="Where runs are worked: in the engine's own process, or by Ray actors."
+    runtime: Literal["ray", "inline"] = Field(
+        "ray", description="Where runs are worked: by Ray actors, or in the engine's own process."
     )
     ray_address: str | None = Field(
         None, description="A Ray cluster to join, as `host:port`; a local one is started when unset."

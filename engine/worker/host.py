@@ -36,6 +36,7 @@ class WorkerHost:
         application_url: str,
         tiny: bool,
         pool: str | None = None,
+        stands_in: bool = False,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -43,6 +44,8 @@ class WorkerHost:
         self._checkpoints = Checkpoints(application_url)
         self._tiny = tiny
         self._pool = pool
+        self._stands_in = stands_in
+        self._is_resting = False
         self._worker: Worker | None = None
         self._choice: Choice | None = None
         self._state: dict[str, Any] = {"ready": False, "detail": "looking for a model"}
@@ -66,6 +69,12 @@ class WorkerHost:
     async def drain(self, seconds: float) -> int:
         """Take no more runs and wait until those in hand have ended; return how many have not in time."""
         return await self._worker.drain(seconds) if self._worker else 0
+
+    def rest(self, is_resting: bool) -> None:
+        """Take no more runs while resting; those in hand go on."""
+        self._is_resting = is_resting
+        if self._worker is not None:
+            self._worker.rest(is_resting)
 
     def model_state(self) -> dict[str, Any]:
         """Return which model answers, why it was chosen, and whether it is ready."""
@@ -94,6 +103,7 @@ class WorkerHost:
             checkpoints=self._checkpoints.open,
             pool=self._pool,
         )
+        worker.rest(self._is_resting)
         tasks = [
             asyncio.create_task(worker.run_until_stopped()),
             asyncio.create_task(self._watch_model()),
@@ -125,7 +135,7 @@ class WorkerHost:
     async def _be_seen(self, worker: Worker) -> None:
         """Let processes without a worker know that this one lives, and what its model is."""
         while True:
-            self._database.feed.send(WorkerSeen(worker.name, self._state))
+            self._database.feed.send(WorkerSeen(worker.name, self._state, self._stands_in))
             await asyncio.sleep(SEEN_SECONDS)
 
 
@@ -140,14 +150,22 @@ class WorkersElsewhere:
         database.feed.on(WorkerSeen, self._take)
 
     def model_state(self) -> dict[str, Any]:
-        """Return the state of a model that is ready, or else of any, of workers that are not silent."""
+        """Return the state of a model that is ready, or else of any; `workers` counts those to stay."""
+        heard = self._heard()
+        workers = sum(not seen.stands_in for seen in heard)
+        states = sorted((seen.model for seen in heard), key=lambda state: not state.get("ready"))
+        if states:
+            return {**states[0], "workers": workers}
+        return {"ready": False, "detail": "waiting for workers", "workers": 0}
+
+    def are_ready(self) -> bool:
+        """Whether a worker that is to stay, not one that stands in, can work."""
+        return any(seen.model.get("ready") and not seen.stands_in for seen in self._heard())
+
+    def _heard(self) -> list[WorkerSeen]:
         since = self._now() - self.SILENT_SECONDS
         self._seen = {name: entry for name, entry in self._seen.items() if entry[0] >= since}
-        states = [seen.model for _, seen in self._seen.values()]
-        ready = [state for state in states if state.get("ready")]
-        if chosen := (ready or states):
-            return {**chosen[0], "workers": len(states)}
-        return {"ready": False, "detail": "waiting for workers", "workers": 0}
+        return [seen for _, seen in self._seen.values()]
 
     def _take(self, seen: WorkerSeen) -> None:
         self._seen[seen.worker] = (self._now(), seen)

@@ -75,10 +75,11 @@ class Worker:
         self._is_empty = asyncio.Event()
         self._is_empty.set()
         self._is_stopping = False
+        self._is_resting = False
         self._claiming: asyncio.Task[None] | None = None
         self._loops: list[asyncio.Task[None]] = []
         database.feed.on(RunsQueued, self._hear_of_work)
-        database.feed.on(CancelRequested, lambda request: self._cancel(request.run_id))
+        database.feed.on(CancelRequested, self._hear_of_wish)
 
     @property
     def runs_in_hand(self) -> int:
@@ -94,6 +95,12 @@ class Worker:
             asyncio.create_task(_keep_alive("cancel", self._cancel_loop)),
         ]
         await asyncio.wait([self._claiming, *self._loops])
+
+    def rest(self, is_resting: bool) -> None:
+        """Take no more runs while resting; those in hand go on."""
+        if self._is_resting and not is_resting:
+            self._wake.set()
+        self._is_resting = is_resting
 
     async def drain(self, seconds: float) -> int:
         """Take no more runs and wait until those in hand have ended; return how many have not in time."""
@@ -111,6 +118,8 @@ class Worker:
     async def stop(self) -> None:
         """Record what has ended and hand back what has not, within a few seconds."""
         self._is_stopping = True
+        self._database.feed.off(RunsQueued, self._hear_of_work)
+        self._database.feed.off(CancelRequested, self._hear_of_wish)
         self._wake.set()
         try:
             async with asyncio.timeout(STOP_SECONDS):
@@ -140,6 +149,9 @@ class Worker:
         if not queued.role_codes or any(share.has(code) for code in queued.role_codes):
             self._wake.set()
 
+    def _hear_of_wish(self, wish: CancelRequested) -> None:
+        self._cancel(wish.run_id)
+
     def _most_runs(self) -> int:
         pool = self._roles.pools().get(self._pool or DEFAULT_POOL)
         return (pool and pool.resources.concurrency) or self._settings.worker_runs
@@ -147,7 +159,7 @@ class Worker:
     async def _claim_loop(self) -> None:
         while not self._is_stopping:
             self._wake.clear()
-            room = self._most_runs() - len(self._attempts)
+            room = 0 if self._is_resting else self._most_runs() - len(self._attempts)
             claimed = await self._claim(min(room, CLAIM_BATCH)) if room > 0 else 0
             if claimed < CLAIM_BATCH:
                 try:

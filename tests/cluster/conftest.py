@@ -1,4 +1,4 @@
-"""Engines whose runs are worked by Ray actors, over the test's own database."""
+"""Engines whose runs are worked by Ray actors; the tests of a file share one wherever they can."""
 
 import os
 from collections.abc import Iterator
@@ -8,13 +8,14 @@ from uuid import uuid4
 import psutil
 import pytest
 
-from tests.process.conftest import StartEngine, follow, model, settings, start_engine
-from tests.process.engine import EngineProcess
+from tests.process.conftest import follow, model, settings, start_engine
+from tests.process.engine import EngineProcess, Follower
 
 __all__ = ["follow", "model", "settings", "start_engine"]
 
 WORKER = "ray::WorkerActor"
 MARK = "TESTS_MARK"
+TAKEOVER_SECONDS = 15.0
 
 
 @dataclass
@@ -23,10 +24,13 @@ class RayEngine:
 
     engine: EngineProcess
 
+    def family(self) -> list[psutil.Process]:
+        """Return the processes that it has started, and those that these have."""
+        return list(psutil.Process(self.engine.child.process.pid).children(recursive=True))
+
     def processes(self, name: str) -> list[psutil.Process]:
         """Return those of its processes whose command line has this name in it."""
-        family = psutil.Process(self.engine.child.process.pid).children(recursive=True)
-        return [one for one in family if is_named(one, name)]
+        return [one for one in self.family() if is_named(one, name)]
 
     def worker(self) -> psutil.Process:
         """Return the one process that works runs."""
@@ -35,7 +39,7 @@ class RayEngine:
 
 
 def is_marked(process: psutil.Process, mark: str) -> bool:
-    """Whether a process other than this one was started by the test with this mark."""
+    """Whether a process other than this one was started by the tests with this mark."""
     try:
         return bool(process.pid != os.getpid() and process.environ().get(MARK) == mark)
     except psutil.Error:
@@ -48,24 +52,32 @@ def is_named(process: psutil.Process, name: str) -> bool:
         return process.status() != psutil.STATUS_ZOMBIE and any(
             name in part for part in process.cmdline()[:3]
         )
-    except psutil.NoSuchProcess:
+    except psutil.Error:
         return False
 
 
-@pytest.fixture(autouse=True)
-def _no_ray_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Fail a test that leaves a process of its own Ray behind."""
+@pytest.fixture(scope="module", autouse=True)
+def _no_ray_is_left() -> Iterator[None]:
+    """Fail a file of tests that leaves a process of its own Ray behind."""
     mark = uuid4().hex
-    monkeypatch.setenv(MARK, mark)  # Whatever the test starts inherits it; others have Rays of their own.
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(MARK, mark)  # Whatever the tests start inherits it; others have Rays of their own.
+        yield
     left = [one for one in psutil.process_iter() if is_marked(one, mark)]
     _, alive = psutil.wait_procs(left, timeout=15)
-    names = [" ".join(one.cmdline())[:80] for one in alive if one.is_running()]
+    names = []
     for one in alive:
-        one.kill()
+        if is_marked(one, mark):
+            names.append(" ".join(one.cmdline())[:200])
+            one.kill()
     assert not names
 
 
-async def start_with_ray(start_engine: StartEngine, **changes: str) -> RayEngine:
-    """Start an engine with Ray and return once an actor works."""
-    return RayEngine(await start_engine(RUGPT_RUNTIME="ray", **changes))
+async def ends_once(follower: Follower, run_id: str, *, restarts: int | None = None) -> None:
+    """Fail unless the run ends with one answer, and the stream shows what a fresh load shows."""
+    await follower.until(lambda seen: seen.has_ended(), seconds=60)
+    run = follower.picture.runs[run_id]
+    assert run.status == "completed"
+    assert restarts in (None, run.restarts)
+    assert len(follower.picture.answers) == 1
+    await follower.check_against_fresh_load()

@@ -9,6 +9,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 SEED = 11
 
 
+@pytest.mark.system
 async def test_of_what_was_acknowledged_nothing_is_lost_or_doubled() -> None:
     verdict, monkey, crowd, seconds = await play(
         Console(quiet=True), messages=50, per_second=4, seed=SEED, workers=2, seconds=60

@@ -1,166 +1,291 @@
-"""What else can go wrong with a cluster, and that runs end once all the same."""
+"""What can go wrong with a cluster, one thing after another on one engine: every run ends, and once.
+
+The tests go on with what the last one left, as an engine in production would.
+"""
 
 import asyncio
 import os
-import signal
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
+from signal import SIGCONT, SIGQUIT, SIGSTOP
 
+import asyncpg
 import psutil
 import pytest
 
 from bench.processes import postgres_pid
 from engine.core.embedded import EmbeddedPostgres
-from engine.core.settings import Settings
-from ray_cluster.cluster import Head, environment, start_head, token_file
-from tests.cluster.conftest import WORKER, RayEngine, is_named, start_with_ray
-from tests.process.conftest import Follow, StartEngine
-from tests.process.engine import SECRET, Follower, eventually, register, running
-from tests.process.model import PlannedModel, slowly
+from tests.cluster.conftest import TAKEOVER_SECONDS, WORKER, RayEngine, ends_once, is_named
+from tests.process.engine import SECRET, EngineProcess, Follower, Person, eventually, register
+from tests.process.model import PlannedModel, Script, answering, has_tool_result, slowly
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(150)]
-TAKEOVER_SECONDS = 15.0
-QUESTION = "@@lawyer Что со сроком?"
-
-
-async def ask(ray: RayEngine, follow: Follow) -> tuple[Follower, str]:
-    """Let somebody ask a role, and return once it has begun to talk."""
-    ann = await register(ray.engine.port)
-    chat_id = await ann.open_chat()
-    follower = await follow(ann, chat_id)
-    run_id = (await ann.post(chat_id, QUESTION))["runs"][0]["id"]
-    await follower.until(lambda seen: run_id in seen.runs and bool(seen.runs[run_id].text))
-    return follower, run_id
-
-
-async def ends_once(follower: Follower, run_id: str, *, restarts: int) -> None:
-    """Fail unless the run ends with one answer, and the stream shows what a fresh load shows."""
-    await follower.until(lambda seen: seen.has_ended(), seconds=90)
-    assert follower.picture.runs[run_id].status == "completed"
-    assert follower.picture.runs[run_id].restarts == restarts
-    assert len(follower.picture.answers) == 1
-    await follower.check_against_fresh_load()
+pytestmark = [
+    pytest.mark.cluster, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(150),
+]  # fmt: skip
+QUESTION = "@@hr Напомни мне завтра в 10 о сроке."
+DYING = Path(__file__).parent / "dying"
+# After these nobody begins the run anew: it had ended.
+ENDED = ("after_the_finish",)
+PHASES = (
+    "claimed",
+    "begun",
+    "model_called",
+    "speaking",
+    "tool_running",
+    "between_steps",
+    "before_the_finish",
+    "finish_uncommitted",
+    *ENDED,
+)
+PLAN = Script(pieces=(), tool_calls=(("create_event", '{"title": "Срок", "when": "завтра в 10"}'),))
 
 
-async def test_a_worker_that_stands_still_for_ever_is_replaced_within_15_seconds(
-    start_engine: StartEngine, follow: Follow, model: PlannedModel
+@dataclass
+class Firm(RayEngine):
+    """An engine with its Ray, the database and the model behind it, and somebody who asks."""
+
+    folder: Path
+    settings: dict[str, str]
+    database: EmbeddedPostgres
+    model: PlannedModel
+    ann: Person
+    followers: list[Follower] = field(default_factory=list)
+
+    async def ask(self, words: int, *, gap_seconds: float = 0.05) -> tuple[Follower, str]:
+        """Have somebody ask in a new chat, and return once a role has begun to talk."""
+        self.model.script, self.model.plan = slowly(words, gap_seconds), None
+        follower = await self.listen()
+        run_id = (await self.ann.post(follower.chat_id, "@@lawyer Что со сроком?"))["runs"][0]["id"]
+        await follower.until(lambda seen: run_id in seen.runs and bool(seen.runs[run_id].text))
+        return follower, run_id
+
+    async def listen(self) -> Follower:
+        """Open a chat and follow it."""
+        follower = Follower(self.ann, await self.ann.open_chat())
+        self.followers.append(follower)
+        await follower.begin()
+        return follower
+
+    async def process_of(self, run_id: str) -> psutil.Process:
+        """Return the process that has a run; the name of a worker holds it."""
+        name = await self.fetch_value("SELECT worker FROM runs WHERE id = $1::text::uuid", run_id)
+        return psutil.Process(int(str(name).split(":")[1]))
+
+    async def fetch_value(self, statement: str, *given: object) -> object:
+        """Look at what is on disk."""
+        owner = await asyncpg.connect(self.settings["RUGPT_DATABASE_OWNER_URL"])
+        try:
+            return await owner.fetchval(statement, *given)
+        finally:
+            await owner.close()
+
+    async def start(self) -> None:
+        """Start the engine and wait for its actors."""
+        self.engine = await EngineProcess.start(self.folder, self.settings)
+
+
+@pytest.fixture(scope="module")
+async def firm() -> AsyncIterator[Firm]:
+    """An engine with two actors and a short lease, whose actors die in the phase that a file names."""
+    async with AsyncExitStack() as parts:
+        folder = Path(
+            parts.enter_context(
+                tempfile.TemporaryDirectory(prefix="rugpt-cluster-", ignore_cleanup_errors=True)
+            )
+        )
+        database = EmbeddedPostgres(folder / "postgres", options={"fsync": "off"})
+        await asyncio.to_thread(database.start)
+        parts.callback(database.stop)
+        model = await parts.enter_async_context(answering(slowly()))
+        settings = {
+            **model.settings,
+            "RUGPT_DATABASE_URL": database.url(user="rugpt_app"),
+            "RUGPT_DATABASE_OWNER_URL": database.url(user="postgres"),
+            "RUGPT_SECRET_KEY": SECRET,
+            "RUGPT_RUNTIME": "ray",
+            "RUGPT_WORKERS": "2",
+            "RUGPT_LEASE_SECONDS": "1.5",
+            "PYTHONPATH": str(DYING),
+            "TESTS_DIE_IN": str(folder),
+        }
+        engine = await EngineProcess.start(folder, settings)
+        made = Firm(engine, folder, settings, database, model, await register(engine.port))
+        try:
+            yield made
+        finally:
+            await made.engine.kill()
+
+
+@pytest.fixture(autouse=True)
+def _nobody_follows_after_a_test(firm: Firm) -> Iterator[None]:
+    yield
+    for follower in firm.followers:
+        follower.cut()
+    firm.followers.clear()
+
+
+async def test_an_actor_answers_live(firm: Firm) -> None:
+    follower, run_id = await firm.ask(words=40)
+    await ends_once(follower, run_id, restarts=0)
+
+    assert follower.picture.kinds.count("run.delta") >= 5
+    assert follower.picture.texts_checked == 1
+
+
+@pytest.mark.parametrize("phase", PHASES)
+async def test_a_worker_that_dies_in_any_phase_of_a_run_leaves_exactly_one_end(
+    firm: Firm, phase: str
 ) -> None:
-    model.script = slowly(words=60)
-    ray = await start_with_ray(start_engine)
-    follower, run_id = await ask(ray, follow)
-    frozen = ray.worker()
-    frozen.send_signal(signal.SIGSTOP)
+    answer = slowly(words=20, gap_seconds=0.03)
+    firm.model.plan = lambda body: answer if has_tool_result(body) else PLAN
+    follower = await firm.listen()
+    died = firm.folder / f"{phase}.died"
+    if phase == "model_called":
+        asked = len(firm.model.requests)
+        run_id = (await firm.ann.post(follower.chat_id, QUESTION))["runs"][0]["id"]
+        await eventually(lambda: len(firm.model.requests) > asked, what="the call of the model")
+        (await firm.process_of(run_id)).kill()
+        died.touch()
+    else:
+        (firm.folder / phase).touch()
+        run_id = (await firm.ann.post(follower.chat_id, QUESTION))["runs"][0]["id"]
+    restarts = 0 if phase in ENDED else 1
+    await eventually(died.exists, seconds=20, what="the death")
+    await follower.until(
+        lambda seen: seen.has_ended() or any(run.restarts for run in seen.runs.values()), seconds=60
+    )
+    seconds = time.time() - died.stat().st_mtime
+
+    await ends_once(follower, run_id, restarts=restarts)
+    assert seconds <= TAKEOVER_SECONDS
+    await check_what_is_kept(firm, run_id, fence=1 + restarts)
+
+
+async def check_what_is_kept(firm: Firm, run_id: str, *, fence: int) -> None:
+    """Fail unless a run ended once, with one answer, and its tool had its effect once."""
+    kept = await firm.fetch_value(
+        """
+        SELECT ARRAY[status, worker, fence::text,
+               (SELECT count(*) FROM messages WHERE chat_id = runs.chat_id AND role_code IS NOT NULL)::text,
+               (SELECT count(*) FROM events
+                 WHERE kind = 'run.completed' AND data->>'run_id' = runs.id::text)::text,
+               (SELECT count(*) FROM drafts WHERE message_id = runs.answer_id)::text,
+               (SELECT count(*) FROM calendar_events WHERE chat_id = runs.chat_id)::text,
+               (SELECT count(*) FROM tool_calls WHERE run_id = runs.id AND fence = runs.fence)::text,
+               (SELECT string_agg(DISTINCT fence::text, ' ') FROM model_calls WHERE run_id = runs.id)]
+          FROM runs WHERE id = $1::text::uuid
+        """,
+        run_id,
+    )
+    assert kept == ["completed", None, str(fence), "1", "1", "1", "1", "1", str(fence)]
+
+
+async def test_an_actor_that_stood_still_past_its_lease_ends_nothing(firm: Firm) -> None:
+    await firm.engine.wait_until_worked_by(2)
+    follower, run_id = await firm.ask(words=100)
+    zombie = await firm.process_of(run_id)
+    zombie.send_signal(SIGSTOP)
+    await follower.until(lambda seen: seen.runs[run_id].restarts == 1, seconds=TAKEOVER_SECONDS)
+    zombie.send_signal(SIGCONT)
+
+    await ends_once(follower, run_id, restarts=1)
+    assert is_named(zombie, WORKER)
+    assert len(firm.processes(WORKER)) == 2
+
+
+async def test_a_worker_that_stands_still_for_ever_is_replaced(firm: Firm) -> None:
+    follower, run_id = await firm.ask(words=60)
+    frozen = await firm.process_of(run_id)
+    frozen.send_signal(SIGSTOP)
     began = time.monotonic()
     await follower.until(lambda seen: seen.runs[run_id].restarts == 1, seconds=40)
 
     assert time.monotonic() - began <= TAKEOVER_SECONDS
     await ends_once(follower, run_id, restarts=1)
-    await eventually(lambda: not frozen.is_running() or not is_named(frozen, WORKER), what="its end")
+    await eventually(lambda: not is_named(frozen, WORKER), seconds=20, what="its end")
+    await firm.engine.wait_until_worked_by(2)
 
 
-async def test_when_the_head_is_lost_a_new_one_goes_on(
-    start_engine: StartEngine, follow: Follow, model: PlannedModel
-) -> None:
-    model.script = slowly(words=60)
-    ray = await start_with_ray(start_engine)
-    follower, run_id = await ask(ray, follow)
-    for name in ("gcs_server", "/raylet/raylet"):
-        for one in ray.processes(name):
-            one.kill()
+async def test_when_the_database_restarts_the_actors_go_on_and_every_word_arrives(firm: Firm) -> None:
+    follower, run_id = await firm.ask(words=150)  # It still talks when the database is back.
+    worker = await firm.process_of(run_id)
+    pid = postgres_pid(firm.folder)
+    assert pid is not None
+    os.kill(pid, SIGQUIT)  # No goodbye, and recovery at the next start.
+    await eventually(lambda: not psutil.pid_exists(pid), what="the end of the database")
+    await asyncio.to_thread(firm.database.start_again)
 
-    await ends_once(follower, run_id, restarts=1)
-
-
-@pytest.fixture
-async def mortal(model: PlannedModel) -> AsyncIterator[tuple[EmbeddedPostgres, Path, dict[str, str]]]:
-    """A database of this test alone, as it is after it has died, its folder, and what an engine is told."""
-    with tempfile.TemporaryDirectory(prefix="rugpt-cluster-", ignore_cleanup_errors=True) as folder:
-        server, reborn = [
-            EmbeddedPostgres(Path(folder) / "postgres", options={"fsync": "off"}) for _ in range(2)
-        ]
-        await asyncio.to_thread(server.start)
-        settings = {
-            **model.settings,
-            "RUGPT_DATABASE_URL": server.url(user="rugpt_app"),
-            "RUGPT_DATABASE_OWNER_URL": server.url(user="postgres"),
-            "RUGPT_SECRET_KEY": SECRET,
-            "RUGPT_RUNTIME": "ray",
-        }
-        try:
-            yield reborn, Path(folder), settings
-        finally:
-            await asyncio.to_thread(reborn.stop)
-            await asyncio.to_thread(server.stop)
+    await ends_once(follower, run_id)
+    (answer,) = follower.picture.answers
+    assert answer["content"].strip() == "".join(firm.model.script.pieces).strip()
+    assert is_named(worker, WORKER)
 
 
-async def test_when_the_database_restarts_the_actors_go_on(
-    mortal: tuple[EmbeddedPostgres, Path, dict[str, str]], follow: Follow, model: PlannedModel
-) -> None:
-    model.script = slowly(words=300)  # It still talks when the database is back.
-    reborn, folder, settings = mortal
-    async with running(folder, settings) as engine:
-        ray = RayEngine(engine)
-        follower, run_id = await ask(ray, follow)
-        worker = ray.worker()
-        pid = postgres_pid(folder)
-        assert pid is not None
-        os.kill(pid, signal.SIGQUIT)  # No goodbye, and recovery at the next start.
-        await eventually(lambda: not psutil.pid_exists(pid), what="the end of the database")
-        await asyncio.to_thread(reborn.start)
-        await follower.until(lambda seen: seen.has_ended(), seconds=60)
-
-        assert follower.picture.runs[run_id].status == "completed"
-        assert len(follower.picture.answers) == 1
-        await follower.check_against_fresh_load()
-        assert ray.worker().pid == worker.pid
-        await engine.terminate()
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[tuple[Head, Path]]:
-    """A cluster that engines join, and its token."""
-    settings = Settings(_env_file=None, data_dir=tmp_path)  # type: ignore[call-arg]
-    token = token_file(settings)
-    head = start_head(tmp_path, environment(token))
-    yield head, token
-    head.stop()
-
-
-@asynccontextmanager
-async def joined(
-    start_engine: StartEngine, cluster: tuple[Head, Path], **changes: str
-) -> AsyncIterator[RayEngine]:
-    """Start an engine that joins a cluster, and kill it after the block."""
-    head, token = cluster
-    ray = await start_with_ray(
-        start_engine, RUGPT_RAY_ADDRESS=head.address, RUGPT_RAY_TOKEN_FILE=str(token), **changes
+@pytest.mark.system
+async def test_nobody_joins_the_cluster_without_its_token(firm: Firm) -> None:
+    (gcs,) = [one for one in firm.processes("gcs_server") if one.name().startswith("gcs")]
+    port = min(each.laddr.port for each in gcs.net_connections() if each.status == psutil.CONN_LISTEN)
+    stranger = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        f"import ray; ray.init('127.0.0.1:{port}', namespace='rugpt'); print(ray.util.list_named_actors())",
+        env={
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": "x" * 64,
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "HOME": "/nowhere",
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
-    yield ray
-    await ray.engine.kill()
+    try:
+        async with asyncio.timeout(60):
+            said, complained = await stranger.communicate()
+    finally:
+        if stranger.returncode is None:
+            stranger.kill()
+            await stranger.wait()
+
+    assert stranger.returncode != 0
+    assert b"worker-" not in said
+    assert b"nauth" in complained or b"oken" in complained, complained[-2000:]
 
 
-async def test_a_new_release_replaces_the_old_one_and_no_run_is_begun_anew(
-    start_engine: StartEngine, follow: Follow, model: PlannedModel, cluster: tuple[Head, Path]
-) -> None:
-    model.script = slowly(words=150, gap_seconds=0.1)
-    head = psutil.Process(cluster[0].process.pid)
+@pytest.mark.parametrize("lost", ["/raylet/raylet", "gcs_server"])
+async def test_when_the_raylet_or_the_head_is_lost_somebody_goes_on(firm: Firm, lost: str) -> None:
+    await firm.engine.wait_until_worked_by(2)
+    follower, run_id = await firm.ask(words=100)
+    for one in firm.processes(lost):
+        one.kill()
+    began = time.monotonic()
+    await follower.until(lambda seen: seen.runs[run_id].restarts == 1, seconds=60)
 
-    def workers() -> set[int]:
-        return {one.pid for one in head.children(recursive=True) if is_named(one, WORKER)}
+    assert time.monotonic() - began <= TAKEOVER_SECONDS
+    await ends_once(follower, run_id, restarts=1)
+    await firm.engine.wait_until_worked_by(2)
 
-    async with joined(start_engine, cluster) as old:
-        follower, run_id = await ask(old, follow)
-        (before,) = workers()
-        async with joined(start_engine, cluster, RUGPT_WORKER_RUNS="500") as new:
-            await eventually(lambda: len(workers()) == 2, what="a worker of the new release", seconds=40)
-            await old.engine.kill()  # What works its run belongs to nobody but the cluster.
-            follower.person = follower.person.at(new.engine)
-            await ends_once(follower, run_id, restarts=0)
-            await eventually(lambda: before not in workers(), what="the old worker's end", seconds=20)
-            model.script = slowly(words=5)
-            again = (await follower.person.post(follower.chat_id, QUESTION))["runs"][0]["id"]
-            await follower.until(lambda seen: again in seen.runs and seen.has_ended(), seconds=30)
-            assert len(workers()) == 1
+
+async def test_when_the_engine_is_killed_its_ray_ends_and_the_next_engine_goes_on(firm: Firm) -> None:
+    follower, run_id = await firm.ask(words=200)
+    family = firm.family()
+    await firm.engine.kill()
+    await firm.start()
+    follower.person = firm.ann = firm.ann.at(firm.engine)
+
+    await ends_once(follower, run_id)
+    await eventually(
+        lambda: not any(one.is_running() for one in family), what="the end of the old Ray", seconds=20
+    )
+
+
+async def test_the_end_of_the_engine_ends_its_ray(firm: Firm) -> None:
+    family = firm.family()
+
+    assert await firm.engine.terminate() <= 12
+    assert not [one for one in family if is_named(one, "ray")]
+    assert firm.engine.faults == []

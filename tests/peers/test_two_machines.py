@@ -84,8 +84,13 @@ async def model_for(address: str) -> AsyncIterator[PlannedModel]:
 
 def workers_on(machine: Machine) -> list[psutil.Process]:
     """Return the processes that work runs on a machine."""
+    return processes_on(machine, WORKER)
+
+
+def processes_on(machine: Machine, name: str) -> list[psutil.Process]:
+    """Return the processes of a machine that have this name in their command line."""
     here = Path(f"/proc/{machine.holder}/ns/net").readlink()
-    return [one for one in psutil.process_iter() if is_named(one, WORKER) and namespace_of(one) == here]
+    return [one for one in psutil.process_iter() if is_named(one, name) and namespace_of(one) == here]
 
 
 def namespace_of(process: psutil.Process) -> Path | None:
@@ -125,6 +130,7 @@ async def test_people_of_either_machine_see_the_runs_of_both_and_a_machine_that_
             )
             running.push_async_callback(started.kill)
             await started.wait_until_ready(90)
+            await started.wait_until_worked_by(1)
             return started
 
         here = await engine(first, RUGPT_RAY_PORT=str(GCS_PORT))

@@ -41,9 +41,9 @@ async def start_engine(settings: dict[str, str]) -> AsyncIterator[StartEngine]:
         async with AsyncExitStack() as engines:
 
             async def begin(**changes: Any) -> EngineProcess:
-                crash_at = changes.pop("crash_at", "")
+                own = {name: changes.pop(name) for name in ("crash_at", "is_ready") if name in changes}
                 return await engines.enter_async_context(
-                    running(Path(folder), {**settings, **changes}, crash_at=crash_at)
+                    running(Path(folder), {**settings, **changes}, **own)
                 )
 
             yield begin

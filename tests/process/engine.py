@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -20,6 +21,8 @@ __all__ = ["API", "Event", "Stream"]
 
 SECRET = "a secret of the process tests, not of anybody"
 PASSWORD = "correct horse battery"
+# Where the engines of tests have their runs worked, unless a test says it; the second stage sets it to `ray`.
+RUNTIME = os.environ.get("TESTS_RUNTIME", "inline")
 ENDED = ("completed", "failed", "cancelled")
 
 
@@ -42,19 +45,22 @@ class EngineProcess:
         port: int = 0,
         machine: Machine | None = None,
     ) -> "EngineProcess":
-        """Start one and return once it can work.
+        """Start one and return once it can work; with Ray, once its actors do.
 
         `crash_at` names a point of crashing.py; on a `machine` it listens on that one's address.
         """
         serve = ["serve", "--port", str(port), "--data", str(data), *arguments]
         serve += ["--host", machine.address] if machine else []
         module = ["tests.process.crashing", crash_at] if crash_at else ["engine.cli"]
+        settings = {"RUGPT_RUNTIME": RUNTIME, **settings}
         within = machine.command() if machine else ()
         child = await start(*module, *serve, environment=settings, within=within)
         engine = cls(child, data, machine.address if machine else "127.0.0.1")
         if is_ready:
             try:
                 await engine.wait_until_ready()
+                if settings["RUGPT_RUNTIME"] == "ray":
+                    await engine.wait_until_worked_by(int(settings.get("RUGPT_WORKERS", "1")))
             except BaseException:
                 await engine.kill()
                 raise
@@ -95,6 +101,28 @@ class EngineProcess:
                         await asyncio.sleep(0.02)
             except TimeoutError as late:
                 raise DidNotStart(f"not ready: {answer}; {self.log[-3000:]}") from late
+
+    async def wait_until_worked_by(self, actors: int, *, seconds: float = 60) -> None:
+        """Return once so many actors of Ray work, and nobody stands in for them.
+
+        How many there are is told on its own machine only.
+        """
+        async with httpx2.AsyncClient(
+            base_url=f"http://{self.host}:{self.port}", trust_env=False, verify=False
+        ) as http:
+            seen = "nothing"
+            deadline = time.monotonic() + seconds
+            while time.monotonic() < deadline:
+                try:
+                    seen = (await http.get(f"{API}/health/ready")).text
+                except httpx2.TransportError as away:
+                    seen = repr(away)
+                found = re.search(r'"workers":(\d+)', seen)
+                enough = int(found[1]) >= actors if found else not self.host.startswith("127.")
+                if enough and self.log.count("standing_in") == self.log.count("stood_in"):
+                    return
+                await asyncio.sleep(0.1)
+        raise DidNotStart(f"not {actors} actors in {seconds} s: {seen}; {self.log[-3000:]}")
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
@@ -379,10 +407,10 @@ async def eventually(
 
 @asynccontextmanager
 async def running(
-    data: Path, settings: Mapping[str, str], *arguments: str, crash_at: str = ""
+    data: Path, settings: Mapping[str, str], *arguments: str, crash_at: str = "", is_ready: bool = True
 ) -> AsyncIterator[EngineProcess]:
     """Run an engine while the block runs, and kill it after that."""
-    engine = await EngineProcess.start(data, settings, *arguments, crash_at=crash_at)
+    engine = await EngineProcess.start(data, settings, *arguments, crash_at=crash_at, is_ready=is_ready)
     try:
         yield engine
     finally:

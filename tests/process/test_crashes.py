@@ -18,6 +18,8 @@ from tests.process.model import PlannedModel, Script, has_tool_result, slowly
 # Where the run had not been claimed for good, or had ended already, nobody begins it anew.
 NOT_BEGUN_ANEW = ("post_committed", "claiming", "finish_committed", "finish_half_told")
 QUESTION = "@@lawyer Что со сроком поставки?"
+# API and worker die as one here; tests/cluster/test_ray_faults.py has actors die in the same places.
+ONE_PROCESS = {"RUGPT_RUNTIME": "inline"}
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ async def test_a_crash_at_any_step_ends_in_exactly_one_answer(
         model.plan = lambda body: answer if has_tool_result(body) else wish
     else:
         model.script = answer
-    crashing = await start_engine(crash_at=point)
+    crashing = await start_engine(crash_at=point, **ONE_PROCESS)
     ann = await register(crashing.port)
     chat_id = await ann.open_chat()
     follower = await follow(ann, chat_id)
@@ -69,7 +71,7 @@ async def test_a_crash_at_any_step_ends_in_exactly_one_answer(
     except httpx2.TransportError:
         assert point in ("post_committed", "claiming", "claimed")  # It may have died before it answered.
     assert await crashing.wait_for_end() == -signal.SIGKILL
-    successor = await start_engine()
+    successor = await start_engine(**ONE_PROCESS)
     follower.person = ann = ann.at(successor)
     again = await ann.call("POST", f"/chats/{chat_id}/messages", question, expect=200)
     await follower.until(lambda seen: seen.has_ended())
@@ -111,7 +113,7 @@ async def test_a_worker_that_stood_still_past_its_lease_ends_nothing(
     start_engine: StartEngine, follow: Follow, model: PlannedModel, owner: asyncpg.Connection
 ) -> None:
     model.script = Script(pieces=("Ответ ", "зомби."), first_token_seconds=1.0)
-    zombie, heir = await start_engine(), await start_engine()
+    zombie, heir = await start_engine(**ONE_PROCESS), await start_engine(**ONE_PROCESS)
     ann = await register(zombie.port)
     chat_id = await ann.open_chat()
     follower = await follow(ann.at(heir), chat_id)

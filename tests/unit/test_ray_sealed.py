@@ -2,13 +2,15 @@
 
 import json
 import os
+import socket
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
+from bench.processes import ROOT
 from engine.core.settings import Settings
-from ray_cluster import cluster
+from ray_cluster import cluster, models
 from ray_cluster.cluster import RayTokenUnsafe, environment, is_open_to_others, token_file
 from ray_cluster.models import place_of
 from ray_cluster.release import release_of
@@ -151,3 +153,21 @@ def test_replicas_listen_for_other_machines_only_where_there_may_be_some() -> No
     assert hosts() == {"127.0.0.1"}
     assert hosts(ray_port=6379) == hosts(ray_address="192.0.2.7:6379") != {"127.0.0.1"}
     assert hosts(ray_port=6379, model_replica_host="loopback") == {"127.0.0.1"}
+
+
+def test_replicas_of_a_cluster_listen_where_the_firewall_lets_other_machines_in() -> None:
+    ranges = (ROOT / "deploy" / "firewall" / "rugpt.nft").read_text("utf-8")
+    assert f" {models.FIRST_PORT}-{models.LAST_PORT}," in ranges
+    settings = some(model_replica_key=SecretStr("k" * 32), model_replicas=2, ray_port=6379)
+
+    places = [place_of(settings, number=number, cores=1) for number in range(2)]
+    with socket.create_server((places[0].host, places[0].port)):
+        taken = [place_of(settings, number=number, cores=1) for number in range(2)]
+
+    assert all(models.FIRST_PORT <= place.port <= models.LAST_PORT for place in (*places, *taken))
+    assert places[0].port != places[1].port
+    assert taken[0].port not in (
+        places[0].port,
+        taken[1].port,
+    )  # Those of another release may be there still.
+    assert models.free_port("192.0.2.1", range(8000, 8002)) == 0

@@ -10,6 +10,7 @@ from engine.cli.doctor.machine import look_at_machine
 from engine.cli.doctor.model import look_at_model
 from engine.cli.doctor.port import look_at_port
 from engine.cli.doctor.post import look_at_post
+from engine.cli.doctor.runtime import look_at_runtime
 from engine.core.settings import Settings
 
 
@@ -23,6 +24,7 @@ async def examine(settings: Settings, *, tiny: bool, start: bool) -> int:
         *await look_at_database(settings, start=start),
         *await look_at_model(settings, tiny=tiny),
         *look_at_machine(settings),
+        *look_at_runtime(settings),
         *await look_at_port(settings),
         *await look_at_post(settings),
         *look_at_exposure(settings),

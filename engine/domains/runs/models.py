@@ -178,10 +178,14 @@ class CancelRequested:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSeen:
-    """A worker lives; `model` says which model it has and whether that is ready."""
+    """A worker lives; `model` says which model it has and whether that is ready.
+
+    One that stands in works only until others do.
+    """
 
     worker: str
     model: dict[str, Any]
+    stands_in: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,8 +30,8 @@ def let_travel(relay: Relay) -> None:
     relay.carry(
         WorkerSeen,
         "worker",
-        lambda seen: [[seen.worker, seen.model]],
-        lambda value: WorkerSeen(str(value[0]), dict(value[1])),
+        lambda seen: [[seen.worker, seen.model, seen.stands_in]],
+        lambda value: WorkerSeen(str(value[0]), dict(value[1]), stands_in=any(value[2:])),
     )
     relay.carry(
         ReplicaSeen,

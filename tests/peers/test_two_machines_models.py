@@ -1,0 +1,104 @@
+"""A model hosted on two machines of a cluster: workers ask both, through the firewall of deploy/."""
+
+import tempfile
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import psutil
+import pytest
+
+from engine.adapters.models import TINY
+from ray_cluster.models import FIRST_PORT, LAST_PORT
+from tests.cluster.replicas import ACTOR
+from tests.contracts.test_embedded import weights_folder
+from tests.namespaces import network
+from tests.peers.firewall import close
+from tests.peers.ray_node import GCS_PORT
+from tests.peers.test_two_machines import processes_on, rugpt_worker, workers_on
+from tests.process.conftest import Follow, follow
+from tests.process.engine import SECRET, EngineProcess, eventually, register
+
+__all__ = ["follow"]
+
+pytestmark = [pytest.mark.system, pytest.mark.model, pytest.mark.timeout(300)]
+SLOTS = 1
+
+
+async def test_workers_of_two_machines_ask_the_replicas_of_both(
+    database_url: str, application_url: str, follow: Follow
+) -> None:
+    async with AsyncExitStack() as running:
+        folder = Path(running.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+        net = running.enter_context(network(2))
+        first, second = net.machines
+        close(first, peers=(second.address,))
+        close(second, peers=(first.address,))
+        token = folder / "token"
+        token.write_text("t" * 64)
+        token.chmod(0o600)
+        (folder / "models").mkdir()
+        for file in weights_folder().glob("smollm2*.gguf"):
+            (folder / "models" / file.name).symlink_to(file.resolve())
+        settings = {
+            "RUGPT_DATABASE_URL": application_url,
+            "RUGPT_DATABASE_OWNER_URL": database_url,
+            "RUGPT_SECRET_KEY": SECRET,
+            "RUGPT_MODEL": f"embedded:{TINY}",
+            "RUGPT_MODEL_ANSWER_TOKENS": "40",
+            "RUGPT_RUNTIME": "ray",
+            "RUGPT_RAY_PORT": str(GCS_PORT),
+            "RUGPT_RAY_TOKEN_FILE": str(token),
+            "RUGPT_MODEL_REPLICAS": "2",
+            "RUGPT_MODEL_REPLICA_CPUS": "2",  # All that a machine has: there is one on each.
+            "RUGPT_MODEL_PARALLEL": str(SLOTS),
+        }
+        engine = await EngineProcess.start(folder, settings, is_ready=False, machine=first, port=443)
+        running.push_async_callback(engine.kill)
+        await running.enter_async_context(rugpt_worker(second, token, first.address))
+        await eventually(
+            lambda: all(listening(*processes_on(one, ACTOR)) for one in (first, second)),
+            what="a replica on each machine",
+            seconds=120,
+        )
+        await eventually(lambda: bool(workers_on(first) and workers_on(second)), what="workers", seconds=60)
+        await engine.wait_until_ready(60)
+
+        ports = [listening(*processes_on(one, ACTOR)) for one in (first, second)]
+        assert all(FIRST_PORT <= port <= LAST_PORT for each in ports for port in each)
+        ann = await register(engine.port, engine.host)
+        chats = [await ann.open_chat() for _ in range(4)]
+        followers = [await follow(ann, chat_id) for chat_id in chats]
+        for chat_id in chats:  # More than one replica has room for.
+            await ann.post(chat_id, "@@lawyer Что со сроком?")
+        asked: set[tuple[str, str]] = set()  # who asks, and whose replica
+
+        def both_are_asked() -> bool:
+            for one in (first, second):
+                asked.update((asker, one.address) for asker in askers(*processes_on(one, ACTOR)))
+            return len({whose for _, whose in asked}) == 2
+
+        await eventually(both_are_asked, what="a question for each", seconds=90)
+        assert any(asker != whose for asker, whose in asked)
+        for follower in followers:
+            await follower.until(lambda seen: seen.has_ended(), seconds=120)
+            assert [run.status for run in follower.picture.runs.values()] == ["completed"]
+
+
+def askers(*processes: psutil.Process) -> set[str]:
+    """Return the addresses from which replicas are asked."""
+    return {
+        connection.raddr.ip
+        for process in processes
+        for connection in process.net_connections("tcp4")
+        if connection.raddr and FIRST_PORT <= connection.laddr.port <= LAST_PORT
+    }
+
+
+def listening(*processes: psutil.Process) -> set[int]:
+    """Return the ports at which replicas listen for other machines."""
+    return {
+        connection.laddr.port
+        for process in processes
+        for connection in process.net_connections("tcp4")
+        if connection.status == psutil.CONN_LISTEN and FIRST_PORT <= connection.laddr.port <= LAST_PORT
+    }
