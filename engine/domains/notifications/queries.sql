@@ -277,7 +277,7 @@ WITH due AS (
      LIMIT :count::int
        FOR UPDATE SKIP LOCKED
 ), ready AS (
-    SELECT * FROM due UNION ALL SELECT * FROM silent
+    SELECT * FROM silent UNION ALL SELECT * FROM due LIMIT :count::int
 )
 UPDATE deliveries
    SET status = 'sending', fence = fence + 1, attempts = attempts + 1, started_at = now(),
