@@ -124,8 +124,10 @@ class ModelsOfHost:
             total = float(self._ray.cluster_resources().get("CPU", 1))
             cores = settings.model_replica_cpus or max(1, int(total // count))
             log.info("model_replicas", count=count, cores_each=cores, older=len(self._leaving))
-            # Where there are fewer cores than replicas they share them.
-            held = min(cores, total / count)
+            # Where there are fewer cores than replicas they share them, unless machines may join with theirs.
+            is_of_several = bool(settings.ray_port or settings.ray_address)
+            may_wait = is_of_several and settings.model_replica_cpus is not None
+            held = cores if may_wait else min(cores, total / count)
             for number, name in enumerate(ours):
                 self._actors.append(
                     self._ray.remote(ModelActor)

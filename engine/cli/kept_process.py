@@ -3,10 +3,14 @@
 import asyncio
 import os
 import sys
+from asyncio import sleep
+from time import monotonic
 
 from engine.core.logging import log
 
 AGAIN_SECONDS = 1.0
+MOST_AGAIN_SECONDS = 10.0  # between tries of one that does not come to life
+ALIVE_SECONDS = 60.0
 
 
 class KeptProcess:
@@ -21,14 +25,18 @@ class KeptProcess:
 
     async def run(self) -> None:
         """Keep the process running until cancelled."""
+        pause = AGAIN_SECONDS
         try:
             while True:
+                began = monotonic()
                 try:
                     self._process = await self._start()
                     log.error("process_ended", module=self._module, status=await self._process.wait())
                 except OSError as error:  # no memory, no processes left: perhaps soon
                     log.error("process_not_started", module=self._module, error=str(error))
-                await asyncio.sleep(AGAIN_SECONDS)
+                pause = AGAIN_SECONDS if monotonic() - began > ALIVE_SECONDS else pause
+                await sleep(pause)
+                pause = min(2 * pause, MOST_AGAIN_SECONDS)
         finally:
             await self._end()
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from engine.adapters.models import TINY, ReplicatedModel
+from engine.adapters.models.weights import fetch, known_weights
 from engine.adapters.models.wire import Limits
 from engine.core.embedded import EmbeddedPostgres
 from engine.core.feed import Feed
@@ -85,6 +86,13 @@ class Client:
             await asyncio.sleep(0.005)
 
 
+def bring_weights(data: Path) -> None:
+    """Put the smallest model's weights into a data folder; they are fetched once."""
+    file = fetch(known_weights()[TINY], weights_folder())
+    (data / "models").mkdir()
+    (data / "models" / file.name).symlink_to(file.resolve())
+
+
 @asynccontextmanager
 async def listening(postgres: EmbeddedPostgres) -> AsyncIterator[Client]:
     """Make the data folder of engines with replicas of the smallest model, and hear of these."""
@@ -95,9 +103,7 @@ async def listening(postgres: EmbeddedPostgres) -> AsyncIterator[Client]:
                 tempfile.TemporaryDirectory(prefix="rugpt-cluster-", ignore_cleanup_errors=True)
             )
         )
-        (data / "models").mkdir()
-        for file in weights_folder().glob("smollm2*.gguf"):
-            (data / "models" / file.name).symlink_to(file.resolve())
+        await asyncio.to_thread(bring_weights, data)
         application_url = postgres.url(user="rugpt_app", database=name)
         settings = {
             "RUGPT_DATABASE_URL": application_url,

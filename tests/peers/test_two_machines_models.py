@@ -1,5 +1,6 @@
 """A model hosted on two machines of a cluster: workers ask both, through the firewall of deploy/."""
 
+import asyncio
 import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -9,8 +10,7 @@ import pytest
 
 from engine.adapters.models import TINY
 from ray_cluster.models import FIRST_PORT, LAST_PORT
-from tests.cluster.replicas import ACTOR
-from tests.contracts.test_embedded import weights_folder
+from tests.cluster.replicas import ACTOR, bring_weights
 from tests.namespaces import network
 from tests.peers.firewall import close
 from tests.peers.ray_node import GCS_PORT
@@ -36,9 +36,7 @@ async def test_workers_of_two_machines_ask_the_replicas_of_both(
         token = folder / "token"
         token.write_text("t" * 64)
         token.chmod(0o600)
-        (folder / "models").mkdir()
-        for file in weights_folder().glob("smollm2*.gguf"):
-            (folder / "models" / file.name).symlink_to(file.resolve())
+        await asyncio.to_thread(bring_weights, folder)  # Neither machine has a way out.
         settings = {
             "RUGPT_DATABASE_URL": application_url,
             "RUGPT_DATABASE_OWNER_URL": database_url,
