@@ -66,6 +66,6 @@ self.addEventListener('notificationclick', (event) => {
 async function open(address) {
   const [page] = await self.clients.matchAll({ type: 'window', includeUncontrolled: true })
   if (page === undefined) return self.clients.openWindow(address)
-  await page.focus()
-  return page.navigate(address)
+  const shown = await page.navigate(address)
+  return (shown ?? page).focus()
 }

@@ -10,16 +10,18 @@ class Desktop {
   /** Ask for permission, and have this browser pushed to; tells whether something has changed. */
   async ask(client: Client): Promise<boolean> {
     this.permission = await Notification.requestPermission()
-    if (this.permission !== 'granted') return false
-    await this.subscribe(client)
-    return true
+    if (this.permission === 'granted') await this.subscribe(client)
+    return this.isPushed
   }
 
   private async subscribe(client: Client): Promise<void> {
     const worker = await navigator.serviceWorker?.ready
     if (!worker?.pushManager) return
     const { public_key } = await client.call('get', '/api/v1/notifications/push')
-    const subscription = await worker.pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: public_key })
+    // Where the browser's maker cannot be reached, notes are shown while the page is open.
+    const wanted = worker.pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: public_key })
+    const subscription = await wanted.catch(() => null)
+    if (subscription === null) return
     const { endpoint, keys } = subscription.toJSON()
     const body = { endpoint: endpoint ?? '', keys: { p256dh: keys?.p256dh ?? '', auth: keys?.auth ?? '' } }
     await client.call('post', '/api/v1/notifications/push', { body })

@@ -2,13 +2,26 @@
 import type { Chat, Message } from '../api/types'
 import { isKey, t } from '../i18n/index.svelte'
 import type { LiveRun } from '../live/runs.svelte'
-import { session, work } from '../workspace.svelte'
+import { router } from '../router.svelte'
+import { client, session, work } from '../workspace.svelte'
 
 /** A direct chat is called by the other person, unless it was given a name of its own. */
 export function chatName(chat: Chat): string {
   if (chat.kind !== 'direct') return chat.title
   const other = chat.members.find((id) => id !== session.user?.id)
   return other === undefined ? chat.title || t('chat.untitled') : work().directory.name(other)
+}
+
+/** Open the direct chat with somebody; the first time it is made. */
+export async function openDirect(userId: string): Promise<void> {
+  const { store, directory } = work()
+  let chat = [...store.chats.all.values()].find((one) => one.kind === 'direct' && one.members.length === 2 && one.members.includes(userId))
+  if (chat === undefined) {
+    const body = { title: directory.name(userId), kind: 'direct' as const, members: [userId], roles: [] }
+    chat = await client.call('post', '/api/v1/chats', { body })
+    store.chats.know(chat)
+  }
+  router.go('chats', chat.id)
 }
 
 export function authorName(message: Message): string {
