@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, ViewportSize, async_playwright
 from rich.console import Console
 
 from bench import report
@@ -27,8 +27,20 @@ FLAGS = (
     *("--enable-precise-memory-info", "--js-flags=--expose-gc"),
 )
 PACE = Pace(first_ms=200, gap_ms=50, tokens=300)
-ROLES = ("lawyer", "accountant", "hr", "assistant")
-CHATS = 5  # with four roles each: twenty streams, four of them in view
+STREAMS = 20  # in one chat, all of them in view
+CALLED_AT_ONCE = 10  # by one message; more are refused
+TALL: ViewportSize = {
+    "width": 1400,
+    "height": 3600,
+}  # a role answers a chat in turn, so twenty streams are twenty roles
+ROLE = """code: clerk{number}
+name: {{ru: "Писарь {number}", en: "Clerk {number}"}}
+description: {{ru: "Отвечает.", en: "Answers."}}
+agent_type: simple
+prompt: assistant.md
+limits: {{steps: 2, seconds: 240, tokens: 3000}}
+validation: {{required: true, approvers: [asker, admins]}}
+"""
 LOADS = 10
 GOAL_PAINT_MS, GOAL_TASK_MS = 50, 100
 
@@ -55,6 +67,10 @@ PROBE = """(() => {
         })
     }).observe(document.body, {subtree: true, childList: true, characterData: true}))
 })()"""
+IN_VIEW = """() => [...document.querySelectorAll('article.run .growing')].filter(words => {
+    const {top, bottom} = words.getBoundingClientRect()
+    return top >= 0 && bottom <= innerHeight
+}).length"""
 SCROLL = """async () => {
     const log = document.querySelector('[role=log]')
     for (let step = 0; step < 20000; step++) {
@@ -74,6 +90,7 @@ class Figures:
     load_kb: float
     paints_ms: list[float]
     tasks_ms: list[float]
+    in_view: int
     memory_before_mb: float
     memory_after_mb: float
     messages: int
@@ -85,7 +102,11 @@ async def measure(messages: int) -> Figures:
     model = await start("bench.fake_model", *pace)
     with tempfile.TemporaryDirectory(prefix="rugpt-bench-") as folder:
         engine = await EngineProcess.start(
-            Path(folder) / "data", model=PACE.model, model_port=model.port, settings={}
+            Path(folder) / "data",
+            model=PACE.model,
+            model_port=model.port,
+            settings={},
+            roles=clerks(Path(folder) / "roles"),
         )
         address = f"http://127.0.0.1:{engine.child.port}"
         try:
@@ -104,13 +125,13 @@ async def measure(messages: int) -> Figures:
                 http.headers["Authorization"] = f"Bearer {signed_in['access_token']}"
                 loads, size = await first_loads(browser, address)
                 await sign_in(page, address)
-                paints, tasks = await streams(page, http, address)
+                paints, tasks, in_view = await streams(page, http, address)
                 before, after = await long_chat(page, http, address, messages)
                 await browser.close()
         finally:
             await engine.stop()
             await model.stop()
-    return Figures(loads, size, paints, tasks, before, after, messages)
+    return Figures(loads, size, paints, tasks, in_view, before, after, messages)
 
 
 async def first_loads(browser: Browser, address: str) -> tuple[list[float], float]:
@@ -141,21 +162,32 @@ async def sign_in(page: Page, address: str) -> None:
     await page.get_by_role("navigation", name="Разделы").wait_for()
 
 
-async def streams(page: Page, http: httpx2.AsyncClient, address: str) -> tuple[list[float], list[float]]:
-    """Let twenty roles answer at once, four of them in view."""
-    chats = [await open_chat(http) for _ in range(CHATS)]
-    await page.goto(f"{address}/#/chats/{chats[0]}")
+def clerks(folder: Path) -> Path:
+    """Write the roles that answer, and return their folder."""
+    folder.mkdir()
+    for number in range(STREAMS):
+        (folder / f"clerk{number}.yaml").write_text(ROLE.format(number=number))
+    return folder
+
+
+async def streams(page: Page, http: httpx2.AsyncClient, address: str) -> tuple[list[float], list[float], int]:
+    """Let twenty roles answer at once; return words to paint, long tasks, and how many were in view."""
+    chat_id = await open_chat(http)
+    await page.set_viewport_size(TALL)
+    await page.goto(f"{address}/#/chats/{chat_id}")
     await page.get_by_role("log").wait_for()
     await page.evaluate("() => { probe.paints = []; probe.tasks = [] }")
-    called = " ".join(f"@@{role}" for role in ROLES)
-    for chat_id in chats:
+    for first in range(0, STREAMS, CALLED_AT_ONCE):
+        called = " ".join(f"@@clerk{first + number}" for number in range(CALLED_AT_ONCE))
         posted = await http.post(f"/chats/{chat_id}/messages", json={"content": f"{called} Что важно?"})
         posted.raise_for_status()
-    await page.locator("article.run").nth(len(ROLES) - 1).wait_for()
+    await page.locator("article.run").nth(STREAMS - 1).wait_for()
     await asyncio.sleep(PACE.seconds * 0.8)
+    in_view = int(await page.evaluate(IN_VIEW))
     taken: dict[str, list[float]] = await page.evaluate("({paints: probe.paints, tasks: probe.tasks})")
     await page.locator("article.run").first.wait_for(state="detached", timeout=60_000)
-    return taken["paints"], taken["tasks"]
+    await page.set_viewport_size({"width": 1280, "height": 720})
+    return taken["paints"], taken["tasks"], in_view
 
 
 async def long_chat(page: Page, http: httpx2.AsyncClient, address: str, messages: int) -> tuple[float, float]:
@@ -198,7 +230,7 @@ def shown(figures: Figures) -> Section:
         (f"after scrolling {figures.messages} messages", f"{figures.memory_after_mb:.1f} MB", ""),
     ]
     notes = (
-        f"{len(ROLES) * CHATS} streams at once, {len(ROLES)} in view, each a word in {PACE.gap_ms} ms.",
+        f"{STREAMS} streams at once, {figures.in_view} of them whole in view, a word in {PACE.gap_ms} ms.",
         f"{len(paints)} paints: from the arrival of bytes with words to the end of the next frame.",
         f"{LOADS} loads. A task below 50 ms is none that the browser tells of, and is shown as 0.",
     )

@@ -36,9 +36,19 @@ class EngineProcess:
 
     @classmethod
     async def start(
-        cls, data: Path, *, model: str, model_port: int, settings: Mapping[str, str], is_ready: bool = True
+        cls,
+        data: Path,
+        *,
+        model: str,
+        model_port: int,
+        settings: Mapping[str, str],
+        is_ready: bool = True,
+        roles: Path | None = None,
     ) -> "EngineProcess":
-        """Start the engine on a data folder and return once it is ready, or at least its API answers."""
+        """Start the engine on a data folder and return once it is ready, or at least its API answers.
+
+        `roles` is a folder of roles in place of its own.
+        """
         environment = {
             "RUGPT_MODEL": f"openai:{model}",
             "RUGPT_OPENAI_BASE_URL": f"http://127.0.0.1:{model_port}/v1",
@@ -48,7 +58,8 @@ class EngineProcess:
             **settings,
         }
         arguments = ("serve", "--port", "0", "--data", str(data))
-        child = await start(MODULE, *arguments, environment=environment, limit_seconds=120)
+        module = (MODULE,) if roles is None else ("bench.other_roles", str(roles))
+        child = await start(*module, *arguments, environment=environment, limit_seconds=120)
         try:
             await _until_ready(child, "/health/ready" if is_ready else "/health")
         except BaseException:
