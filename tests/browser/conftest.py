@@ -9,8 +9,10 @@ import pytest_asyncio
 
 from scripts.build_web import WEB, build, say
 from tests.browser.desk import Office, chromium
+from tests.contracts.mail_servers import Post, real_server
 from tests.process.engine import register, running
 from tests.process.model import Script, answering
+from tests.telegram_api import TOKEN, bot_api
 
 ANSWER = Script(pieces=tuple(f"слово{number} " for number in range(60)), gap_seconds=0.05)
 
@@ -29,10 +31,20 @@ async def open_office() -> AsyncIterator[Office]:
         scripts.append((words, Script(pieces=pieces, gap_seconds=gap_seconds)))
 
     with tempfile.TemporaryDirectory(prefix="rugpt-browser-", ignore_cleanup_errors=True) as folder:
-        async with answering(plan=plan) as model, chromium() as browser:
+        async with (
+            answering(plan=plan) as model,
+            chromium() as browser,
+            real_server(Post()) as smtp_port,
+            bot_api() as telegram,
+        ):
             settings = {**model.settings, "RUGPT_REGISTRATION": "open"}
+            settings |= {
+                "RUGPT_SMTP_URL": f"smtp://127.0.0.1:{smtp_port}?tls=none",
+                "RUGPT_TELEGRAM_TOKEN": TOKEN,
+                "RUGPT_TELEGRAM_API_URL": telegram.url,
+            }
             async with running(Path(folder) / "data", settings) as engine:
-                office = Office(engine, browser, await register(engine.port), say_for_model)
+                office = Office(engine, browser, await register(engine.port), say_for_model, telegram)
                 yield office
                 assert engine.faults == []
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from playwright.async_api import Browser, BrowserContext, Locator, Page, async_playwright, expect
 
 from tests.process.engine import PASSWORD, EngineProcess, Person
+from tests.telegram_api import BotApi
 
 FLAGS = (
     "--no-sandbox",
@@ -128,12 +129,18 @@ class Desk:
         await self.page.get_by_label("Имя пользователя или e-mail").fill(username)
         await self.page.get_by_label("Пароль", exact=True).fill(password)
         await self.page.get_by_role("button", name="Войти").click()
-        await expect(self.page.get_by_role("navigation", name="Разделы")).to_be_visible()
+        await expect(self.page.get_by_role("navigation").first).to_be_visible()
 
-    async def open(self, chat_id: str) -> None:
-        """Open a chat."""
+    async def open(self, chat_id: str, *, box: str = "Сообщение") -> None:
+        """Open a chat; `box` is how its reader's language calls where one writes."""
         await self.page.goto(f"{self.address}#/chats/{chat_id}")
-        await expect(self.box).to_be_visible()
+        await expect(self.page.get_by_role("textbox", name=box, exact=True)).to_be_visible()
+
+    async def show(self, place: str) -> None:
+        """Open a screen and wait until it is there."""
+        await self.page.goto(f"{self.address}#/{place}")
+        await expect(self.page.locator("main h1").first).to_be_visible()
+        await expect(self.page.get_by_text(re.compile("^(Загрузка…|Loading…)$"))).to_have_count(0)
 
     @property
     def box(self) -> Locator:
@@ -184,6 +191,7 @@ class Desk:
     async def picture(self, name: str) -> None:
         """Take a screenshot, where somebody wants them."""
         if SCREENSHOTS:
+            await self.page.evaluate("document.fonts.ready")
             await self.page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
 
 
@@ -195,6 +203,7 @@ class Office:
     browser: Browser
     boss: Person
     say_for_model: Callable[[str, tuple[str, ...], float], None]
+    telegram: BotApi | None = None
     desks: list[Desk] = field(default_factory=list)
 
     async def desk(self, **options: Any) -> Desk:

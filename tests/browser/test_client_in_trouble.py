@@ -76,6 +76,40 @@ async def test_what_is_said_offline_is_sent_once_when_the_network_is_back(office
     ]
 
 
+async def test_without_the_engine_screens_say_so_and_go_on_when_it_is_back(office: Office) -> None:
+    desk, _, _ = await at_desk(office)
+    page = desk.page
+    await desk.page.wait_for_timeout(4_000)  # The other screens are loaded while nobody waits.
+    desk.wire.cut()
+
+    for screen in ("notifications/channels", "notifications/log", "calendar"):
+        await page.goto(f"{desk.address}#/{screen}")
+        await expect(page.get_by_text("Не получилось загрузить")).to_be_visible()
+        assert await desk.faults_of_access() == []
+        await desk.picture(f"{screen.replace('/', '-')}-away")
+    await expect(page.get_by_text("Нет связи с движком")).to_be_visible()
+    desk.wire.mend()
+    await page.get_by_role("main").get_by_role("button", name="Повторить").click()
+
+    await expect(page.get_by_role("region", name="Календарь").locator(".month")).to_be_visible()
+    await expect(page.get_by_text("Нет связи с движком")).to_have_count(0)
+
+
+async def test_the_client_opens_without_the_engine_and_signs_in_when_it_is_back(office: Office) -> None:
+    desk, _, _ = await at_desk(office)
+    await desk.page.evaluate("navigator.serviceWorker.ready.then(() => null)")
+    await desk.page.reload()  # What this loads is kept.
+    await expect(desk.box).to_be_visible()
+
+    desk.wire.cut()
+    await desk.page.reload()
+    await expect(desk.page.get_by_text("Движок не отвечает")).to_be_visible()
+    await desk.picture("away")
+    desk.wire.mend()
+
+    await expect(desk.box).to_be_visible()
+
+
 async def test_a_chat_of_a_thousand_messages_opens_at_once_and_scrolls_to_its_beginning(
     office: Office,
 ) -> None:

@@ -10,7 +10,11 @@ from tests.browser.desk import Desk, Office
 from tests.process.engine import Person
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")]
-SCREENS = ("chats", "inbox", "calendar", "notifications", "roles", "settings")
+SCREENS = (
+    *("chats", "inbox", "calendar", "notifications", "notifications/channels", "notifications/log"),
+    *("roles", "settings"),
+)
+ADMINS = tuple(f"admin/{part}" for part in ("users", "roles", "runs", "models", "days", "organization"))
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 
 
@@ -33,32 +37,41 @@ async def furnished(office: Office, **options: Any) -> tuple[Desk, Person, str]:
     return desk, boris, chat_id
 
 
-async def show(desk: Desk, screen: str) -> None:
-    """Open a screen and wait until it is there."""
-    await desk.page.goto(f"{desk.address}#/{screen}")
-    await expect(desk.page.locator("main h1").first).to_be_visible()
-    await expect(desk.page.get_by_text("Загрузка…")).to_have_count(0)
+async def promoted(office: Office, desk: Desk, person: Person, language: str) -> None:
+    """Make somebody an administrator, which ends their sessions, and sign them in again."""
+    await office.boss.call("PATCH", f"/users/{person.id}", {"role": "admin", "locale": language})
+    await desk.page.reload()
+    await desk.sign_in(person.username)
 
 
+@pytest.mark.parametrize("language", ["ru", "en"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_every_screen_is_for_people_who_see_hear_or_move_otherwise(office: Office, scheme: str) -> None:
-    desk, _, _ = await furnished(office, color_scheme=scheme)
+async def test_every_screen_is_for_people_who_see_hear_or_move_otherwise(
+    office: Office, scheme: str, language: str
+) -> None:
+    look = f"{scheme}-{language}"
+    desk, boris, chat_id = await furnished(office, color_scheme=scheme)
+    plan = {"title": "Планёрка", "kind": "recurring", "starts_at": "2026-01-01T09:00Z", "timezone": "UTC"}
+    await boris.call("POST", "/calendar/events", {**plan, "cron": "30 9 * * 1-5"}, expect=201)
+    await promoted(office, desk, boris, language)
+    await desk.open(chat_id, box="Сообщение" if language == "ru" else "Message")
     faults = {"chat": await desk.faults_of_access()}
-    await desk.picture(f"chat-{scheme}")
-    for screen in SCREENS:
-        await show(desk, screen)
+    await desk.picture(f"chat-{look}")
+    for screen in (*SCREENS, *ADMINS):
+        await desk.show(screen)
         faults[screen] = await desk.faults_of_access()
-        await desk.picture(f"{screen}-{scheme}")
-    boss = await office.desk(color_scheme=scheme)
-    await boss.sign_in("ann")
-    await show(boss, "admin")
-    faults["admin"] = await boss.faults_of_access()
-    await boss.picture(f"admin-{scheme}")
-    stranger = await office.desk(color_scheme=scheme)
+        await desk.picture(f"{screen.replace('/', '-')}-{look}")
+    assert await desk.page.evaluate("document.documentElement.lang") == language
+    for name, place in (("week", 1), ("agenda", 2)):
+        await desk.show("calendar")
+        await desk.page.locator(".views button").nth(place).click()
+        faults[name] = await desk.faults_of_access()
+        await desk.picture(f"{name}-{look}")
+    stranger = await office.desk(color_scheme=scheme, locale={"ru": "ru-RU", "en": "en-GB"}[language])
     await stranger.page.goto(stranger.address)
-    await expect(stranger.page.get_by_role("button", name="Войти")).to_be_visible()
+    await expect(stranger.page.locator("form")).to_be_visible()
     faults["sign in"] = await stranger.faults_of_access()
-    await stranger.picture(f"sign-in-{scheme}")
+    await stranger.picture(f"sign-in-{look}")
 
     told = [f"{screen}: {fault}" for screen, found in faults.items() for fault in found]
     assert not told, "\n\n".join(told)
@@ -68,14 +81,15 @@ async def test_every_screen_is_for_people_who_see_hear_or_move_otherwise(office:
     "options", [PHONE, {"viewport": {"width": 1920, "height": 1080}}], ids=["phone", "wide"]
 )
 async def test_nothing_is_wider_than_the_screen(office: Office, options: dict[str, Any]) -> None:
-    desk, _, _ = await furnished(office, **options)
+    desk, boris, _ = await furnished(office, **options)
+    await promoted(office, desk, boris, "ru")
     place = "phone" if "is_mobile" in options else "wide"
     await desk.picture(f"chat-{place}")
 
     wide = {"chat": await desk.page.evaluate("document.documentElement.scrollWidth - innerWidth")}
-    for screen in SCREENS:
-        await show(desk, screen)
-        await desk.picture(f"{screen}-{place}")
+    for screen in (*SCREENS, *ADMINS):
+        await desk.show(screen)
+        await desk.picture(f"{screen.replace('/', '-')}-{place}")
         wide[screen] = await desk.page.evaluate("document.documentElement.scrollWidth - innerWidth")
 
     assert {screen: pixels for screen, pixels in wide.items() if pixels > 0} == {}

@@ -281,11 +281,7 @@ class Person:
         """Add a person, who signs in with the temporary password and changes it."""
         new = {"username": username, "email": f"{username}@example.com", "display_name": username.title()}
         added = await self.call("POST", "/users", new, expect=201)
-        temporary = added["temporary_password"]
-        newcomer = await sign_in(self.port, username, temporary, self.host)
-        change = {"current_password": temporary, "new_password": PASSWORD}
-        await newcomer.call("POST", "/auth/password", change)
-        return await sign_in(self.port, username, PASSWORD, self.host)
+        return await settled(self.port, username, added["temporary_password"], self.host)
 
     async def messages(self, chat_id: str) -> dict[str, dict[str, Any]]:
         """Load a chat from its history."""
@@ -313,6 +309,13 @@ async def sign_in(port: int, username: str, password: str, host: str = "127.0.0.
     who = {"username": username, "password": password}
     session = await Person(port, "", {}, host).call("POST", "/auth/login", who)
     return Person(port, session["access_token"], session["user"], host)
+
+
+async def settled(port: int, username: str, temporary: str, host: str = "127.0.0.1") -> Person:
+    """Sign a newcomer in, change the temporary password, and return them signed in."""
+    newcomer = await sign_in(port, username, temporary, host)
+    await newcomer.call("POST", "/auth/password", {"current_password": temporary, "new_password": PASSWORD})
+    return await sign_in(port, username, PASSWORD, host)
 
 
 class Follower:
