@@ -25,6 +25,13 @@ ACROSS_ROLE = (
 ACQUIRE_SECONDS = 10
 BEGIN_SECONDS = 5  # It asks for nothing: a server that needs longer is frozen.
 RELEASE_SECONDS = 2
+# Planning what is asked across organizations, which is long, would take longer than doing it.
+BEGIN_ACROSS = f"BEGIN; SET LOCAL ROLE {ACROSS_ROLE}; SET LOCAL plan_cache_mode = force_generic_plan"
+# A commit that others wait for, because it holds the counter of an organization's log, is not the one that
+# waits for the disk: the next one does, which holds nothing, and comes after it in the write-ahead log.
+COMMIT_AND_LET_GO = (
+    "SET LOCAL synchronous_commit = off; COMMIT; SELECT pg_logical_emit_message(true, 'rugpt', '')"
+)
 # What a database that restarts, or does not answer in time, does to those who wait for it.
 _AWAY = (
     OSError,  # TimeoutError among them
@@ -53,6 +60,7 @@ class Transaction:
         self._announcements: list[Announcement] = []
         self._after_commit: list[object] = []
         self.org_id = org_id
+        self.has_log_numbers = False  # its own or those it has read: nobody may hear of them too early
 
     async def all(self, statement: Statement, **values: object) -> list[asyncpg.Record]:
         """Return every row."""
@@ -118,6 +126,7 @@ class Transaction:
         if not self._announcements:
             return self._after_commit
         assert self.org_id is not None, "only an organization has an event log"
+        self.has_log_numbers = True
         row = await self.one(
             SQL.number_announcements,
             count=len(self._announcements),
@@ -154,6 +163,7 @@ class Database:
                 "role": APPLICATION_ROLE,
                 "application_name": "rugpt",
                 "jit": "off",
+                "random_page_cost": "1.1",  # The usual 4 is that of a disk that turns.
                 "idle_in_transaction_session_timeout": "10000",
             },
         )
@@ -184,7 +194,7 @@ class Database:
     async def across_organizations(self, *, reason: str) -> AsyncIterator[Transaction]:
         """Open a transaction of the role that sees a few columns of every organization."""
         log.debug("across_organizations", reason=reason)
-        async with self._transaction(f"BEGIN; SET LOCAL ROLE {ACROSS_ROLE}", None) as tx:
+        async with self._transaction(BEGIN_ACROSS, None) as tx:
             yield tx
 
     async def applied_migrations(self) -> dict[str, str]:
@@ -203,7 +213,7 @@ class Database:
             except BaseException:
                 await _roll_back(connection)
                 raise
-            await connection.execute("COMMIT")
+            await connection.execute(COMMIT_AND_LET_GO if tx.has_log_numbers else "COMMIT")
             for item in heard:
                 self.feed.send(item)
         except Exception as error:
@@ -288,6 +298,7 @@ async def _prepare_connection(connection: Any) -> None:
 
 async def last_event_no(tx: Transaction) -> int:
     """Return the number of the organization's newest announcement; 0 before the first."""
+    tx.has_log_numbers = True
     no: int = (await tx.one(SQL.last_event_no))["last_no"]
     return no
 
@@ -302,7 +313,9 @@ async def events_after(
     tx: Transaction, *, after: int, channels: list[UUID] | None, limit: int
 ) -> list[asyncpg.Record]:
     """Return announcements beyond a number, oldest first; of all channels when `channels` is None."""
-    return await tx.all(SQL.events_after, after=after, channels=channels, count=limit)
+    rows = await tx.all(SQL.events_after, after=after, channels=channels, count=limit)
+    tx.has_log_numbers = tx.has_log_numbers or bool(rows)
+    return rows
 
 
 async def forget_old_events(tx: Transaction, *, keep_hours: int) -> int:

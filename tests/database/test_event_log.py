@@ -4,13 +4,21 @@ import asyncio
 import random
 from uuid import uuid4
 
+import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.core.database import Database, events_after, last_event_no, oldest_event_no
 from engine.core.events import Announced
+from engine.core.sql import parse
 from tests.world import World
+
+WRITE_A_KILOBYTE = parse(
+    """-- name: write
+SELECT pg_current_wal_insert_lsn()::text AS lsn FROM pg_logical_emit_message(true, 'test', repeat('x', 1024));
+"""
+)["write"]
 
 
 async def test_fifty_transactions_at_once_some_undone_leave_no_gap_and_no_stray(
@@ -47,6 +55,18 @@ async def test_fifty_transactions_at_once_some_undone_leave_no_gap_and_no_stray(
         assert [place for _, place in lines] == list(range(sizes[number]))
         assert lines[-1][0] - lines[0][0] == sizes[number] - 1, "a transaction's lines stand together"
     assert sorted(item.no for item in heard) == [row["no"] for row in rows]
+
+
+async def test_what_is_heard_of_is_on_disk(world: World, database: Database, database_url: str) -> None:
+    firm = await world.organization()
+    owner = await asyncpg.connect(database_url)
+    for _ in range(20):
+        async with database.as_organization(firm.id) as tx:
+            tx.announce(firm.id, "test.said", {})
+            written = (await tx.one(WRITE_A_KILOBYTE))["lsn"]
+
+        assert await owner.fetchval("SELECT pg_current_wal_flush_lsn() >= $1::text::pg_lsn", written)
+    await owner.close()
 
 
 async def test_numbers_become_visible_in_their_order(world: World, database: Database) -> None:
