@@ -23,6 +23,10 @@ class Bus:
         """Await `listener(tx, event)` inside the transaction of whoever emits such an event."""
         self._listeners[kind].append(listener)
 
+    def off(self, kind: type[Event], listener: Callable[["Transaction", Event], Awaitable[object]]) -> None:
+        """Ask a listener no longer; no harm if it is not asked already."""
+        self._listeners[kind] = [other for other in self._listeners[kind] if other != listener]
+
     async def dispatch(self, tx: "Transaction", event: object) -> list[object]:
         """Let everybody who listens react, one after another; return what they made of it."""
         return [await listener(tx, event) for listener in self._listeners.get(type(event), ())]

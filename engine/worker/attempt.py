@@ -27,6 +27,7 @@ class Attempt:
         self.role_version: str | None = None
         self.has_checkpoints = False
         self.seconds = 0.0
+        self.spoke_at = 0.0  # by the clock of the event loop
         self._began = monotonic()
         self._feed = feed
         self._provider = provider
@@ -56,6 +57,7 @@ class Attempt:
         if self._unsaid:
             text = "".join(self._unsaid)
             self._unsaid.clear()
+            self.spoke_at = monotonic()
             self._add("run.delta", {"text": text})
 
     def report(self, step: dict[str, Any]) -> None:

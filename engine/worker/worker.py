@@ -7,16 +7,26 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from time import monotonic
 from typing import Any
 from uuid import UUID, uuid4
 
 from engine import graphs
-from engine.core.database import Database
+from engine.core.database import Database, Transaction
 from engine.core.errors import Refusal
 from engine.core.logging import log
 from engine.core.settings import Settings
 from engine.domains import runs
-from engine.domains.runs import CancelRequested, ChatModel, Claim, Outcome, RunsQueued
+from engine.domains.runs import (
+    CancelRequested,
+    ChatModel,
+    Claim,
+    Outcome,
+    RunsOffered,
+    RunsQueued,
+    RunsTaken,
+    Taker,
+)
 from engine.roles import DEFAULT_POOL, Catalogue
 from engine.tools import every_tool
 from engine.worker.attempt import Attempt, Stop
@@ -67,6 +77,8 @@ class Worker:
             settings.model_answer_tokens or settings.model_context_tokens // _PART_OF_THE_WINDOW
         )
         self._attempts: dict[UUID, Attempt] = {}
+        self._taken: list[Claim] = []
+        self._look_due = 0.0  # when to look into the queue again
         self._talking: set[Attempt] = set()
         self._searches = asyncio.Semaphore(SEARCHES_AT_ONCE)
         self._recorder = Recorder(database)
@@ -78,6 +90,8 @@ class Worker:
         self._is_resting = False
         self._claiming: asyncio.Task[None] | None = None
         self._loops: list[asyncio.Task[None]] = []
+        database.bus.on(RunsOffered, self._offer)
+        database.feed.on(RunsTaken, self._take)
         database.feed.on(RunsQueued, self._hear_of_work)
         database.feed.on(CancelRequested, self._hear_of_wish)
 
@@ -99,7 +113,7 @@ class Worker:
     def rest(self, is_resting: bool) -> None:
         """Take no more runs while resting; those in hand go on."""
         if self._is_resting and not is_resting:
-            self._wake.set()
+            self._look()
         self._is_resting = is_resting
 
     async def drain(self, seconds: float) -> int:
@@ -118,6 +132,8 @@ class Worker:
     async def stop(self) -> None:
         """Record what has ended and hand back what has not, within a few seconds."""
         self._is_stopping = True
+        self._database.bus.off(RunsOffered, self._offer)
+        self._database.feed.off(RunsTaken, self._take)
         self._database.feed.off(RunsQueued, self._hear_of_work)
         self._database.feed.off(CancelRequested, self._hear_of_wish)
         self._wake.set()
@@ -125,7 +141,7 @@ class Worker:
             async with asyncio.timeout(STOP_SECONDS):
                 if self._claiming is not None:
                     await self._claiming
-                unfinished = [attempt.claim for attempt in self._attempts.values()]
+                unfinished = [*self._taken, *(attempt.claim for attempt in self._attempts.values())]
                 for attempt in list(self._attempts.values()):
                     _interrupt(attempt, "handed_back")
                 tasks = [attempt.task for attempt in self._attempts.values() if attempt.task]
@@ -144,10 +160,28 @@ class Worker:
 
     # Finding work.
 
+    async def _offer(self, _: Transaction, offered: RunsOffered) -> Taker | None:
+        """Take runs in the transaction that queues them: that saves a question its way through the queue."""
+        room = self._most_runs() - len(self._attempts) - len(self._taken)
+        if self._claiming is None or self._is_stopping or self._is_resting or room <= 0:
+            return None
+        share = self._roles.share_of(self._pool)
+        mine = [code for code in offered.role_codes if share.has(code)]
+        return Taker(self.name, self._settings.lease_seconds, tuple(mine[:room]))
+
+    def _take(self, taken: RunsTaken) -> None:
+        if taken.worker == self.name:
+            self._taken += taken.claims
+            self._wake.set()
+
     def _hear_of_work(self, queued: RunsQueued) -> None:
         share = self._roles.share_of(self._pool)
         if not queued.role_codes or any(share.has(code) for code in queued.role_codes):
-            self._wake.set()
+            self._look()
+
+    def _look(self) -> None:
+        self._look_due = 0.0
+        self._wake.set()
 
     def _hear_of_wish(self, wish: CancelRequested) -> None:
         self._cancel(wish.run_id)
@@ -159,14 +193,20 @@ class Worker:
     async def _claim_loop(self) -> None:
         while not self._is_stopping:
             self._wake.clear()
+            if self._taken:
+                taken, self._taken = self._taken, []
+                await self._begin_all(taken)
             room = 0 if self._is_resting else self._most_runs() - len(self._attempts)
-            claimed = await self._claim(min(room, CLAIM_BATCH)) if room > 0 else 0
-            if claimed < CLAIM_BATCH:
-                try:
-                    async with asyncio.timeout(POLL_SECONDS):
-                        await self._wake.wait()
-                except TimeoutError:
-                    pass
+            if room > 0 and monotonic() >= self._look_due:
+                self._look_due = monotonic() + POLL_SECONDS
+                if await self._claim(min(room, CLAIM_BATCH)) == CLAIM_BATCH:
+                    self._look()
+            pause = max(self._look_due - monotonic(), 0) if room > 0 else POLL_SECONDS
+            try:
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
 
     async def _claim(self, count: int) -> int:
         async with self._database.across_organizations(reason="claim runs") as tx:
@@ -177,6 +217,10 @@ class Worker:
                 lease_seconds=self._settings.lease_seconds,
                 share=self._roles.share_of(self._pool),
             )
+        await self._begin_all(claims)
+        return len(claims)
+
+    async def _begin_all(self, claims: list[Claim]) -> None:
         by_organization: dict[UUID, list[Claim]] = defaultdict(list)
         for claim in claims:
             by_organization[claim.org_id].append(claim)
@@ -185,7 +229,6 @@ class Worker:
                 await self._begin(org_id, theirs)
             except Exception:  # noqa: BLE001 - their leases run out; other organizations go on
                 log.exception("runs_not_begun", org_id=str(org_id), runs=len(theirs))
-        return len(claims)
 
     async def _begin(self, org_id: UUID, claims: list[Claim]) -> None:
         """Start attempts of one organization; all are told what they need in one transaction."""
@@ -283,14 +326,16 @@ class Worker:
 
     def _say(self, attempt: Attempt, piece: str) -> None:
         attempt.say(piece)
-        if not self._talking:
-            seconds = SPEAK_SECONDS + SPEAK_SECONDS_PER_RUN * len(self._attempts)
-            asyncio.get_running_loop().call_later(min(seconds, SPEAK_SECONDS_AT_MOST), self._speak)
+        if attempt in self._talking:
+            return
         self._talking.add(attempt)
+        seconds = min(SPEAK_SECONDS + SPEAK_SECONDS_PER_RUN * len(self._attempts), SPEAK_SECONDS_AT_MOST)
+        # Often that time has passed: then at once, but together with what else arrived with this piece.
+        asyncio.get_running_loop().call_at(attempt.spoke_at + seconds, self._speak, attempt)
 
-    def _speak(self) -> None:
-        talking, self._talking = self._talking, set()
-        for attempt in talking:
+    def _speak(self, attempt: Attempt) -> None:
+        if attempt in self._talking:  # It has not ended meanwhile.
+            self._talking.discard(attempt)
             attempt.speak()
             self._recorder.words(attempt)
 
@@ -305,7 +350,7 @@ class Worker:
 
     def _forget(self, attempt: Attempt) -> None:
         if len(self._attempts) >= self._most_runs():
-            self._wake.set()  # It had no room until now, so nobody told it of what waits.
+            self._look()  # It had no room until now, so nobody told it of what waits.
         if self._attempts.get(attempt.claim.id) is attempt:
             del self._attempts[attempt.claim.id]
         if not self._attempts:

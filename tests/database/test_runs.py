@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from engine.core.database import Database, Transaction
 from engine.domains import chats, runs
-from engine.domains.runs import Claim, RunEvent, ToolUse
+from engine.domains.runs import Claim, RunEvent, RunsOffered, RunsTaken, Taker, ToolUse
 from engine.domains.usage import ModelCall
 from tests.world import Person, World, completed, failed
 
@@ -60,6 +60,34 @@ async def test_a_run_is_queued_with_its_message_and_claimed_once(world: World, d
     assert (claim.fence, claim.attempts, claim.is_takeover) == (1, 1, False)
     assert await world.claim() == []
     assert await status_of(database, firm.admin, run.id) == "running"
+
+
+async def test_a_worker_with_room_holds_a_run_from_its_message_on_unless_it_is_not_its_turn(
+    world: World, database: Database, database_url: str
+) -> None:
+    taken: list[RunsTaken] = []
+    firm = await world.organization()
+    chat_id = await world.chat(firm.admin)
+
+    async def take_lawyers(_: Transaction, offered: RunsOffered) -> Taker:
+        return Taker("eager", 60, tuple(code for code in offered.role_codes if code == "lawyer"))
+
+    database.bus.on(RunsOffered, take_lawyers)
+    database.feed.on(RunsTaken, taken.append)
+    first = await world.ask(firm.admin, chat_id, "@@lawyer раз")
+    second = await world.ask(firm.admin, chat_id, "@@lawyer два")
+    colleague = await world.ask(firm.admin, chat_id, "@@hr")
+
+    (hers,) = taken
+    (claim,) = hers.claims
+    assert (hers.worker, claim.id, claim.fence, claim.attempts) == ("eager", first.id, 1, 1)
+    assert [each.id for each in await world.claim()] == [colleague.id]
+    await expire_leases(database_url)
+    takeover = next(each for each in await world.claim(worker="w2") if each.id == first.id)
+    assert takeover.is_takeover
+    assert await world.finish(busy(claim, "поздно")) == set()
+    assert await world.finish(busy(takeover)) == {first.id}
+    assert [each.id for each in await world.claim()] == [second.id]
 
 
 async def test_one_role_answers_in_a_chat_in_the_order_in_which_it_was_asked(world: World) -> None:

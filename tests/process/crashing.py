@@ -18,7 +18,7 @@ from engine.api import streams
 from engine.core.events import Announced
 from engine.core.feed import Feed
 from engine.domains import runs
-from engine.domains.runs import RunHeard, RunsQueued
+from engine.domains.runs import RunHeard, RunsQueued, RunsTaken
 from engine.worker import attempt, recorder, worker
 
 WORDS_BEFORE_DEATH = 6
@@ -52,11 +52,18 @@ def _is_created_answer(item: object) -> bool:
 
 def post_committed() -> None:
     """Right after the message and its run are true, before anybody in this process hears of it."""
-    _die_when_fed(lambda item: isinstance(item, RunsQueued))
+    _die_when_fed(lambda item: isinstance(item, (RunsQueued, RunsTaken)))
+
+
+def queued() -> None:
+    """The same with a run that no worker took as it was queued."""
+    _through_the_queue()
+    post_committed()
 
 
 def claiming() -> None:
     """The run is claimed, but the claim is not committed."""
+    _through_the_queue()
     claim = runs.claim
 
     async def claim_and_die(*arguments: Any, **named: Any) -> Any:
@@ -69,6 +76,7 @@ def claiming() -> None:
 
 def claimed() -> None:
     """The claim is committed, and nothing else."""
+    _through_the_queue()
     _die_before(worker.Worker, "_begin")
 
 
@@ -145,6 +153,14 @@ def finish_half_told() -> None:
     _die_when_fed(_is_created_answer)
 
 
+def _through_the_queue() -> None:
+    """Have no run taken in the transaction that queues it."""
+
+    async def no_offer(*_: Any) -> None: ...
+
+    worker.Worker._offer = no_offer  # type: ignore[method-assign, assignment]
+
+
 def _die_before(owner: Any, name: str) -> None:
     async def dead(*_: Any, **__: Any) -> None:
         die()
@@ -158,6 +174,7 @@ POINTS: dict[str, Callable[[], None]] = {
     point.__name__: point
     for point in (
         post_committed,
+        queued,
         claiming,
         claimed,
         begun,

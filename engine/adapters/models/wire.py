@@ -29,8 +29,11 @@ _LONGEST_NAME = 200
 _INTEGERS = range(-(2**63), 2**64)  # what orjson writes
 _MOST_NESTED = 100
 # Tokens that come faster than this are read together: to wake up for one costs more than to read it.
+# The more answers stream at once, the longer they wait for one another.
 _FAST_SECONDS = 0.045
 _TOGETHER_SECONDS = 0.03
+_TOGETHER_SECONDS_PER_STREAM = 0.0002
+_TOGETHER_SECONDS_AT_MOST = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +194,7 @@ class ModelServer:
     headers: Mapping[str, str] = field(default_factory=dict)
     secret: str | None = None  # never to be repeated in an error
     key_setting: str | None = None  # where a person would correct the key
+    streams: int = field(default=0, init=False)  # how many answers are being read
     _session: aiohttp.ClientSession | None = field(default=None, init=False)
     _proxy: str | None = field(default=None, init=False)
 
@@ -216,6 +220,12 @@ class ModelServer:
                 read_bufsize=2**16,
             )
         return self._session
+
+    @property
+    def together_seconds(self) -> float:
+        """How long tokens that come fast are let gather before they are read."""
+        seconds = _TOGETHER_SECONDS + _TOGETHER_SECONDS_PER_STREAM * self.streams
+        return min(seconds, _TOGETHER_SECONDS_AT_MOST)
 
     async def post(self, path: str, body: bytes) -> aiohttp.ClientResponse:
         """Return the open answer; raise when it is anything but a success."""
@@ -356,6 +366,7 @@ class _Attempt:
     def __init__(self, server: ModelServer, answer: Answer, started: float) -> None:
         self.answer = answer
         self._server = server
+        server.streams += 1
         self._started = started
         self._first_due = started + min(server.limits.first_token_seconds, server.limits.total_seconds)
         self._loop = asyncio.get_running_loop()
@@ -389,8 +400,10 @@ class _Attempt:
     async def read(self) -> bytes:
         """Return what has arrived, or nothing at the end."""
         assert self._response is not None
+        heard_at = self._read_at
         if self._is_fast:
-            await asyncio.sleep(_TOGETHER_SECONDS)
+            await self._let_gather(self._response)
+            heard_at = self._loop.time()
         if self.answer.begun:
             limits = self._server.limits
             due = min(self._loop.time() + limits.gap_seconds, self._started + limits.total_seconds)
@@ -406,7 +419,7 @@ class _Attempt:
         try:
             chunk = await self._response.content.readany()
             now = self._loop.time()
-            self._is_fast = now - self._read_at < _FAST_SECONDS
+            self._is_fast = now - heard_at < _FAST_SECONDS
             self._read_at = now
             return chunk
         except (aiohttp.ClientError, OSError) as error:
@@ -416,6 +429,16 @@ class _Attempt:
             raise RetryableProblem(ModelUnavailable(words + self._server.safe(error))) from None
         finally:
             self._due = _NEVER  # Our own reader may take its time; the server is not to blame.
+
+    async def _let_gather(self, response: aiohttp.ClientResponse) -> None:
+        """Leave what arrives to the system for a moment: then one read takes all of it."""
+        connection = response.connection
+        protocol = connection.protocol if connection is not None else None
+        if protocol is None:
+            return  # All of it is here.
+        protocol.pause_reading()
+        await asyncio.sleep(self._server.together_seconds)
+        protocol.resume_reading()
 
     async def drain(self) -> None:
         """Read what follows the last word, so that the connection can be used again."""
@@ -429,6 +452,7 @@ class _Attempt:
 
     def close(self) -> None:
         """Hang up, unless the answer was read to its end: a cancelled model must not write on to nobody."""
+        self._server.streams -= 1
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

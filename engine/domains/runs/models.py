@@ -170,6 +170,30 @@ class RunsQueued:
 
 
 @dataclass(frozen=True, slots=True)
+class RunsOffered:
+    """Runs of some roles are being queued: a worker of this process that has room answers with a Taker."""
+
+    role_codes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Taker:
+    """A worker that takes runs of some roles in the moment in which they are queued."""
+
+    worker: str
+    lease_seconds: float
+    role_codes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunsTaken:
+    """Runs were queued and are in a worker's hands already; told to it in its own process."""
+
+    worker: str
+    claims: tuple[Claim, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CancelRequested:
     """Somebody wants a running run to stop; told to the workers of this process at once."""
 

@@ -9,10 +9,25 @@ SELECT count(*)::int AS of_organization,
   FROM runs WHERE status = 'queued';
 
 -- name: queue_runs
--- One run for each role that a message calls; calling again changes nothing.
-INSERT INTO runs (chat_id, message_id, role_code, asker_id, position)
-SELECT :chat_id, :message_id, code, :asker_id, :position
-  FROM unnest(:role_codes::text[]) AS code
+-- One run for each role that a message calls; none at all when too much waits already. A run that a worker
+-- takes is in its hands at once, unless its role has something to do before it in this chat.
+INSERT INTO runs (chat_id, message_id, role_code, asker_id, position,
+                  status, fence, attempts, worker, lease_until, started_at)
+SELECT :chat_id, :message_id, called.code, :asker_id, :position,
+       CASE WHEN turn.is_taken THEN 'running' ELSE 'queued' END, turn.is_taken::int, turn.is_taken::int,
+       CASE WHEN turn.is_taken THEN :worker::text END,
+       CASE WHEN turn.is_taken THEN now() + :lease_seconds::float8 * interval '1 second' END,
+       CASE WHEN turn.is_taken THEN now() END
+  FROM (SELECT count(*) AS of_organization, count(*) FILTER (WHERE asker_id = :asker_id) AS of_asker
+          FROM runs WHERE status = 'queued') AS waiting,
+       unnest(:role_codes::text[]) AS called (code),
+       LATERAL (SELECT count(*) FILTER (WHERE status = 'queued') AS waiting, count(*) AS active
+                  FROM runs WHERE chat_id = :chat_id AND role_code = called.code AND status IN ('queued', 'running')
+               ) AS before_it,
+       LATERAL (SELECT called.code = ANY(:taken_codes::text[]) AND before_it.active = 0 AS is_taken) AS turn
+ WHERE waiting.of_organization + cardinality(:role_codes::text[]) <= :most::int
+   AND waiting.of_asker + cardinality(:role_codes::text[]) <= :most_of_an_asker::int
+   AND before_it.waiting < :most_of_a_role::int
 ON CONFLICT (org_id, message_id, role_code) DO NOTHING
 RETURNING id, chat_id, message_id, answer_id, role_code, asker_id, status, fence, role_version, model, limit_hit,
           error_code, error_detail, queued_at, started_at, finished_at;

@@ -17,6 +17,7 @@ from engine.domains.runs.models import (
     RunEvent,
     RunNow,
     Share,
+    Taker,
     ToolUse,
     Waiting,
 )
@@ -31,9 +32,17 @@ async def waiting(tx: Transaction, *, chat_id: UUID, asker_id: UUID, role_codes:
 
 
 async def queue_runs(
-    tx: Transaction, *, chat_id: UUID, message_id: UUID, asker_id: UUID, position: int, role_codes: list[str]
+    tx: Transaction,
+    *,
+    chat_id: UUID,
+    message_id: UUID,
+    asker_id: UUID,
+    position: int,
+    role_codes: list[str],
+    taker: Taker,
+    limits: Waiting,
 ) -> list[Run]:
-    """Add a run for each role; return those that are new."""
+    """Add a run for each role; return those that are new, and for which there was room."""
     rows = await tx.all(
         SQL.queue_runs,
         chat_id=chat_id,
@@ -41,6 +50,12 @@ async def queue_runs(
         asker_id=asker_id,
         position=position,
         role_codes=role_codes,
+        worker=taker.worker,
+        lease_seconds=taker.lease_seconds,
+        taken_codes=list(taker.role_codes),
+        most=limits.of_organization,
+        most_of_an_asker=limits.of_asker,
+        most_of_a_role=limits.of_role,
     )
     return [Run(**row) for row in rows]
 

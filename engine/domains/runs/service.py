@@ -24,9 +24,13 @@ from engine.domains.runs.models import (
     RunHeard,
     RunNow,
     RunsEnded,
+    RunsOffered,
     RunsQueued,
+    RunsTaken,
     Share,
+    Taker,
     ToolUse,
+    Waiting,
 )
 from engine.domains.users import Actor
 
@@ -35,7 +39,9 @@ from engine.domains.users import Actor
 MOST_WAITING_OF_A_ROLE = 20  # in one chat
 MOST_WAITING_OF_AN_ASKER = 200
 MOST_WAITING = 1000  # in one organization
+MOST = Waiting(MOST_WAITING, MOST_WAITING_OF_AN_ASKER, MOST_WAITING_OF_A_ROLE)
 MOST_LISTED = 200
+NOBODY = Taker("", 0.0, ())
 EVERY_ROLE = Share()
 
 
@@ -47,7 +53,8 @@ async def queue_for_message(tx: Transaction, posted: chats.MessagePosted) -> lis
     message = posted.message
     if not posted.role_codes or message.author_id is None:
         return []
-    await _require_room(tx, chat_id=message.chat_id, asker_id=message.author_id, role_codes=posted.role_codes)
+    offers = await tx.emit(RunsOffered(tuple(posted.role_codes)))
+    taker = next((offer for offer in offers if isinstance(offer, Taker)), NOBODY)
     queued = await repository.queue_runs(
         tx,
         chat_id=message.chat_id,
@@ -55,11 +62,23 @@ async def queue_for_message(tx: Transaction, posted: chats.MessagePosted) -> lis
         asker_id=message.author_id,
         position=message.no,
         role_codes=posted.role_codes,
+        taker=taker,
+        limits=MOST,
     )
+    if len(queued) < len(posted.role_codes):
+        await _require_room(
+            tx, chat_id=message.chat_id, asker_id=message.author_id, role_codes=posted.role_codes
+        )
+        raise TooManyRuns(
+            "Too many questions wait for an answer. Ask again in a moment.", limit=MOST_WAITING_OF_A_ROLE
+        )
     for run in queued:
         _announce(tx, "run.queued", run.chat_id, run.id, run.role_code, run.answer_id)
-    tx.after_commit(RunsQueued(tuple(posted.role_codes)))
-    return queued
+    if taken := [run for run in queued if run.status == "running"]:
+        tx.after_commit(RunsTaken(taker.worker, tuple(_claim_of(_org(tx), run) for run in taken)))
+    if waiting := [run for run in queued if run.status == "queued"]:
+        tx.after_commit(RunsQueued(tuple(run.role_code for run in waiting)))
+    return [replace(run, status="queued") for run in queued]  # Nobody has heard yet that it is at work.
 
 
 def among(reactions: list[object]) -> list[Run]:
@@ -366,6 +385,21 @@ async def _tell_cancelled(tx: Transaction, runs: list[Marked]) -> None:
                 ]
             )
         )
+
+
+def _claim_of(org_id: UUID, run: Run) -> Claim:
+    return Claim(
+        org_id=org_id,
+        id=run.id,
+        chat_id=run.chat_id,
+        message_id=run.message_id,
+        answer_id=run.answer_id,
+        role_code=run.role_code,
+        asker_id=run.asker_id,
+        fence=run.fence,
+        attempts=1,
+        cancel_requested=False,
+    )
 
 
 def _end(outcome: Outcome) -> RunEnd:
