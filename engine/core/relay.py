@@ -86,6 +86,7 @@ class Relay:
         )
         try:
             await connection.add_listener(CHANNEL, self._hear)
+            connection.add_termination_listener(lambda _: self._wake.set())  # Noticed at once, and made anew.
             self._is_open = True
             while True:
                 await self._speak(connection)

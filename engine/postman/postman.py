@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +13,8 @@ from engine.domains import notifications
 from engine.domains.notifications import Courier, Office, Stirred
 from engine.postman.loops import keep_alive, sleep_until
 from engine.postman.sender import Sender
+
+LOOK_SECONDS = 0.1
 
 
 class Postman:
@@ -41,6 +44,7 @@ class Postman:
 
     async def _plan(self) -> None:
         while True:
+            looked_at = monotonic()
             async with self._database.across_organizations(reason="notifications") as across:
                 due = await notifications.organizations_due(across)
             planned = sum([await self._plan_organization(org_id) for org_id in due])
@@ -48,6 +52,8 @@ class Postman:
                 async with self._database.across_organizations(reason="notifications") as across:
                     seconds = await notifications.seconds_to_next(across, plans=True, kinds=())
                 await sleep_until(self._wake, seconds)
+            # Where much happens, what happens within a moment is planned together.
+            await asyncio.sleep(max(looked_at + LOOK_SECONDS - monotonic(), 0))
 
     async def _plan_organization(self, org_id: UUID) -> int:
         try:

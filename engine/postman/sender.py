@@ -7,7 +7,7 @@ from engine.core.database import Database
 from engine.core.errors import Refusal
 from engine.core.logging import log
 from engine.domains import notifications
-from engine.domains.notifications import Claim, Courier, Note, Office, Stirred
+from engine.domains.notifications import Claim, Courier, Note, Office, OutboxFilled
 from engine.postman.loops import sleep_until
 
 SEND_SECONDS = 60.0
@@ -35,7 +35,7 @@ class Sender:
         self._lease_seconds = lease_seconds
         self._on_its_way: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
-        database.feed.on(Stirred, lambda _: self._wake.set())
+        database.feed.on(OutboxFilled, lambda _: self._wake.set())
 
     async def run(self) -> None:
         """Send until cancelled."""

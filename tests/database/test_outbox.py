@@ -15,7 +15,7 @@ from engine.domains.notifications import (
     DeliveryDelayed,
     DeliveryRefused,
     DeliveryUnknown,
-    Stirred,
+    OutboxFilled,
 )
 from tests.postal import SEAL, KeepingCourier, becomes_true, eventually, hurry, office, own_channel, working
 from tests.world import Firm, Person, World
@@ -62,7 +62,7 @@ async def hasten(database: Database, owner_url: str) -> None:
     await owner.execute("UPDATE deliveries SET due_at = now() WHERE status = 'queued'")
     await owner.execute("UPDATE deliveries SET lease_until = now() WHERE status = 'sending'")
     await owner.close()
-    database.feed.send(Stirred())
+    database.feed.send(OutboxFilled())
 
 
 async def test_senders_side_by_side_send_everything_once(

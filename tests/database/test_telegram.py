@@ -13,7 +13,7 @@ import pytest
 from engine.adapters.telegram import Pace, TelegramBot, TelegramTokenInvalid
 from engine.core.database import Database
 from engine.domains import chats, notifications
-from engine.domains.notifications import ChannelChanges, Office, Stirred
+from engine.domains.notifications import ChannelChanges, Office, OutboxFilled
 from engine.postman import Postman, Telegraph
 from tests.postal import SEAL, becomes_true, eventually, hurry
 from tests.telegram_api import TOKEN, BotApi, Refused, Sent, TelegramUser, answered, bot_api, heard
@@ -326,7 +326,7 @@ async def test_a_lost_acknowledgement_is_counted_and_sent_again(
         owner = await asyncpg.connect(database_url)
         await owner.execute("UPDATE deliveries SET due_at = now()")
         await owner.close()
-        database.feed.send(Stirred())
+        database.feed.send(OutboxFilled())
         await becomes_true(database_url, "SELECT status = 'sent' FROM deliveries")
 
     assert sum("письмо" in sent.text for sent in user.heard()) == 2
@@ -404,7 +404,7 @@ async def test_a_digest_of_many_has_no_buttons(
         owner = await asyncpg.connect(database_url)
         await owner.execute("UPDATE deliveries SET due_at = now() WHERE purpose = 'digest'")
         await owner.close()
-        database.feed.send(Stirred())
+        database.feed.send(OutboxFilled())
         digest = await heard(user, lambda sent: sent.text.startswith("Новых уведомлений: 3"))
 
     assert digest.buttons == {}

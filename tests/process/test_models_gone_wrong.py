@@ -61,7 +61,7 @@ async def test_a_model_that_misbehaves_ends_its_run_in_words(
         return case.then if case.then and has_tool_result(body) else case.first
 
     model.plan = plan
-    engine = await start_engine(RUGPT_MODEL_FIRST_TOKEN_SECONDS="5", RUGPT_MODEL_TOTAL_SECONDS="10")
+    engine = await start_engine(RUGPT_MODEL_FIRST_TOKEN_SECONDS="3", RUGPT_MODEL_TOTAL_SECONDS="6")
     ann = await register(engine.port)
 
     async def ask(word: str) -> tuple[str, str | None, str | None, str]:

@@ -16,7 +16,7 @@ from tests.process.test_main_job import LOCAL, weights_folder
 from tests.process.test_telling import channel_of, means
 from tests.telegram_api import answered, bot_api, heard
 
-AHEAD = timedelta(seconds=5)
+AHEAD = timedelta(seconds=3)
 
 
 @pytest.mark.model
@@ -32,6 +32,7 @@ async def test_an_event_fires_once_and_the_draft_it_leads_to_is_signed_in_telegr
         weights_folder().mkdir(parents=True, exist_ok=True)
         settings = {
             **LOCAL,
+            "RUGPT_MODEL_ANSWER_TOKENS": "25",
             **means(smtp_port, api),
             "RUGPT_DATABASE_URL": application_url,
             "RUGPT_DATABASE_OWNER_URL": database_url,

@@ -30,19 +30,29 @@ async def open_drafts(tx: Transaction, posted: AnswersPosted) -> None:
         await tx.emit(DraftsOpened(await repository.open_drafts(tx, waiting)))
 
 
-async def people_to_ask(tx: Transaction, draft: Draft) -> list[UUID]:
-    """Return who is to be told that a draft waits for them, in no order.
+async def people_to_ask(tx: Transaction, drafts: list[Draft]) -> list[set[UUID]]:
+    """Return for each draft who is to be told that it waits for them.
 
     They are those who may sign, but where every member of the chat may, only who asked.
     """
-    asked: set[UUID] = set()
-    if {"asker", "members"} & set(draft.approvers):
-        asked |= set(await chats.those_in(tx, chat_id=draft.chat_id, user_ids=[draft.asker_id]))
-    if "admins" in draft.approvers:
-        asked |= set(await users.admin_ids(tx))
-    named = [name for name in draft.approvers if name.casefold() not in POLICY_WORDS]
-    asked |= {user.id for user in await users.by_usernames(tx, named) if user.is_active}
-    return list(asked)
+    askers = [
+        (draft.chat_id, draft.asker_id) for draft in drafts if {"asker", "members"} & set(draft.approvers)
+    ]
+    present = await chats.those_in(tx, askers) if askers else set()
+    has_admins = any("admins" in draft.approvers for draft in drafts)
+    admins = set(await users.admin_ids(tx)) if has_admins else set()
+    names = {name.casefold() for draft in drafts for name in draft.approvers} - POLICY_WORDS
+    named = {
+        user.username.casefold(): user.id for user in await users.by_usernames(tx, names) if user.is_active
+    }
+
+    def asked(draft: Draft) -> set[UUID]:
+        people = {named[name.casefold()] for name in draft.approvers if name.casefold() in named}
+        if (draft.chat_id, draft.asker_id) in present and {"asker", "members"} & set(draft.approvers):
+            people.add(draft.asker_id)
+        return people | admins if "admins" in draft.approvers else people
+
+    return [asked(draft) for draft in drafts]
 
 
 async def decide(

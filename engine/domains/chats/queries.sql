@@ -53,9 +53,12 @@ SELECT me.chat_id FROM chat_members me JOIN chats c ON c.id = me.chat_id
 SELECT id, title FROM chats WHERE id = ANY(:chat_ids::uuid[]) AND deleted_at IS NULL;
 
 -- name: those_in
--- Which of some people are in a chat that is still there.
-SELECT me.user_id FROM chat_members me JOIN chats c ON c.id = me.chat_id
- WHERE me.chat_id = :chat_id AND me.user_id = ANY(:user_ids::uuid[]) AND c.deleted_at IS NULL;
+-- Of some chats and people those where the chat is still there and the person in it.
+SELECT me.chat_id, me.user_id
+  FROM unnest(:chat_ids::uuid[], :user_ids::uuid[]) AS place (chat_id, user_id)
+  JOIN chat_members me ON me.chat_id = place.chat_id AND me.user_id = place.user_id
+  JOIN chats c ON c.id = me.chat_id
+ WHERE c.deleted_at IS NULL;
 
 -- name: update_chat
 -- Changes what is given; NULL leaves a thing as it is.
@@ -261,12 +264,18 @@ RETURNING chat_members.last_read_no;
 
 -- name: conversations
 -- For each question the lines that led to it, oldest first: neither deleted ones nor rejected drafts.
-SELECT q.id AS question_id, q.author_id AS asker_id, c.title AS chat_title, m.no, m.author_id, m.role_code, m.content, m.created_at
+-- The limit changes nothing but the plan: a chat's own numbers are looked up, however fast the table grows.
+SELECT q.id AS question_id, q.author_id AS asker_id, c.title AS chat_title, said.*
   FROM messages q
-  JOIN chats c ON c.id = q.chat_id
-  JOIN messages m ON m.chat_id = q.chat_id AND m.no <= q.no AND m.no > q.no - :depth::int
- WHERE q.id = ANY(:question_ids::uuid[]) AND q.author_id IS NOT NULL AND q.deleted_at IS NULL AND m.deleted_at IS NULL AND m.withdrawn_at IS NULL
- ORDER BY q.id, m.no;
+  JOIN chats c ON c.id = q.chat_id,
+       LATERAL (SELECT m.no, m.author_id, m.role_code, m.content, m.created_at
+                  FROM messages m
+                 WHERE m.chat_id = q.chat_id AND m.no <= q.no AND m.no > q.no - :depth::int
+                   AND m.deleted_at IS NULL AND m.withdrawn_at IS NULL
+                 ORDER BY m.no DESC
+                 LIMIT :depth::int) AS said
+ WHERE q.id = ANY(:question_ids::uuid[]) AND q.author_id IS NOT NULL AND q.deleted_at IS NULL
+ ORDER BY q.id, said.no;
 
 -- name: search_messages
 -- The best matches among the last lines of a chat; bounded, because the fence comes before any text index.

@@ -52,9 +52,12 @@ async def titles_of(tx: Transaction, *, chat_ids: list[UUID]) -> dict[UUID, str]
     return {row["id"]: row["title"] for row in await tx.all(SQL.titles_of, chat_ids=chat_ids)}
 
 
-async def those_in(tx: Transaction, *, chat_id: UUID, user_ids: list[UUID]) -> list[UUID]:
-    """Return which of some people are in a chat."""
-    return [row["user_id"] for row in await tx.all(SQL.those_in, chat_id=chat_id, user_ids=user_ids)]
+async def those_in(tx: Transaction, places: list[tuple[UUID, UUID]]) -> set[tuple[UUID, UUID]]:
+    """Return which of some people are in which of some chats."""
+    rows = await tx.all(
+        SQL.those_in, chat_ids=[chat_id for chat_id, _ in places], user_ids=[user_id for _, user_id in places]
+    )
+    return {(row["chat_id"], row["user_id"]) for row in rows}
 
 
 async def chat_ids_of(tx: Transaction, *, user_id: UUID) -> list[UUID]:

@@ -106,9 +106,9 @@ async def titles_of(tx: Transaction, chat_ids: list[UUID]) -> dict[UUID, str]:
     return await repository.titles_of(tx, chat_ids=chat_ids) if chat_ids else {}
 
 
-async def those_in(tx: Transaction, *, chat_id: UUID, user_ids: Iterable[UUID]) -> list[UUID]:
-    """Return which of some people are in a chat that is still there."""
-    return await repository.those_in(tx, chat_id=chat_id, user_ids=list(user_ids))
+async def those_in(tx: Transaction, places: list[tuple[UUID, UUID]]) -> set[tuple[UUID, UUID]]:
+    """Return of some chats and people those where the chat is still there and the person in it."""
+    return await repository.those_in(tx, places)
 
 
 async def change_chat(

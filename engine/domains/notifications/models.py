@@ -179,7 +179,12 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Stirred:
-    """There is somebody to tell or something to send; wakes those who do, in every process."""
+    """There is somebody to tell; wakes those who plan how, in every process."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxFilled:
+    """There is something to send; wakes those who do, in every process."""
 
 
 @dataclass(frozen=True, slots=True)

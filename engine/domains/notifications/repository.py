@@ -187,12 +187,20 @@ async def mute_channel(tx: Transaction, *, channel_id: UUID) -> bool:
 # Notifications.
 
 
-async def insert_notifications(
-    tx: Transaction, *, user_ids: list[UUID], happening: Happening
-) -> list[tuple[UUID, UUID]]:
-    """Add a notification for each person who was not told yet; return their ids and whose they are."""
-    rows = await tx.all(SQL.insert_notifications, user_ids=user_ids, **asdict(happening))
-    return [(row["id"], row["user_id"]) for row in rows]
+async def insert_notifications(tx: Transaction, told: list[tuple[UUID, Happening]]) -> list[asyncpg.Record]:
+    """Add a notification for each person who was not told yet; return those that are new."""
+    happenings = [happening for _, happening in told]
+    return await tx.all(
+        SQL.insert_notifications,
+        user_ids=[user_id for user_id, _ in told],
+        kinds=[each.kind for each in happenings],
+        keys=[each.key for each in happenings],
+        chat_ids=[each.chat_id for each in happenings],
+        message_ids=[each.message_id for each in happenings],
+        message_nos=[each.message_no for each in happenings],
+        subject_ids=[each.subject_id for each in happenings],
+        facts=[each.facts for each in happenings],
+    )
 
 
 async def page_of_notifications(

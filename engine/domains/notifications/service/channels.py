@@ -32,8 +32,8 @@ from engine.domains.notifications.models import (
     ChannelChanges,
     ChannelKind,
     Kind,
+    OutboxFilled,
     Purpose,
-    Stirred,
 )
 from engine.domains.notifications.office import Office
 from engine.domains.users import Actor, User
@@ -319,7 +319,7 @@ async def _send_code(tx: Transaction, office: Office, channel: Channel) -> Added
 
 async def _send(tx: Transaction, channel: Channel, purpose: Purpose, *, sealed: bytes | None = None) -> None:
     await repository.insert_delivery(tx, channel, purpose=purpose, notification_ids=[], sealed=sealed)
-    tx.after_commit(Stirred())
+    tx.after_commit(OutboxFilled())
 
 
 def _require_reach(office: Office, kind: ChannelKind) -> None:

@@ -7,7 +7,7 @@ from engine.core.database import Transaction
 from engine.domains import audit, users
 from engine.domains.notifications import repository
 from engine.domains.notifications.errors import DeadLetterNotFound
-from engine.domains.notifications.models import Attempt, DeadLetter, Notification, Stirred, Tiding
+from engine.domains.notifications.models import Attempt, DeadLetter, Notification, OutboxFilled, Tiding
 from engine.domains.notifications.service import composing, telling
 from engine.domains.users import Actor
 
@@ -71,4 +71,4 @@ async def replay(tx: Transaction, actor: Actor, *, delivery_id: UUID) -> None:
         raise DeadLetterNotFound(delivery_id)
     await repository.mend_channel(tx, channel_id=channel_id)
     await audit.record(tx, actor_id=actor.user_id, action="delivery.replayed", subject_id=delivery_id)
-    tx.after_commit(Stirred())
+    tx.after_commit(OutboxFilled())

@@ -6,7 +6,7 @@ from uuid import UUID
 from engine.core.database import Transaction
 from engine.domains import users
 from engine.domains.notifications import repository
-from engine.domains.notifications.models import Channel, ChannelKind, Notification, Stirred
+from engine.domains.notifications.models import Channel, ChannelKind, Notification, OutboxFilled
 from engine.domains.notifications.orchestration import BURST, BURST_SECONDS, gathers_until, next_step
 from engine.domains.notifications.service.channels import channels_of
 
@@ -36,9 +36,9 @@ async def plan_due(tx: Transaction, *, kinds: frozenset[ChannelKind], now: datet
         for channel in step.channels:
             if channel.kind != "in_app":  # There it has been since the commit.
                 await _hand_over(tx, channel, notification, now)
+                tx.after_commit(OutboxFilled())
         steps.append((notification.id, step.told, step.next_at))
     await repository.step_on(tx, steps)
-    tx.after_commit(Stirred())
     return len(due)
 
 

@@ -28,22 +28,7 @@ def listen(bus: Bus) -> None:
 
 async def tell(tx: Transaction, user_ids: Iterable[UUID], happening: Happening) -> None:
     """Tell people of something: in the client at the commit, by their other channels in their turn."""
-    people = list(dict.fromkeys(user_ids))
-    if not people:
-        return
-    for notification_id, user_id in await repository.insert_notifications(
-        tx, user_ids=people, happening=happening
-    ):
-        _announce(
-            tx,
-            user_id,
-            "notification.created",
-            notification_id=notification_id,
-            kind=happening.kind,
-            chat_id=happening.chat_id,
-            message_id=happening.message_id,
-        )
-    tx.after_commit(Stirred())
+    await _tell_all(tx, [(user_id, happening) for user_id in dict.fromkeys(user_ids)])
 
 
 async def tell_mentioned(tx: Transaction, posted: MessagePosted) -> None:
@@ -63,12 +48,20 @@ async def tell_mentioned(tx: Transaction, posted: MessagePosted) -> None:
 
 async def tell_signers(tx: Transaction, opened: DraftsOpened) -> None:
     """Tell people that a draft waits for them; listens to DraftsOpened."""
-    for draft in opened.drafts:
-        await tell(
-            tx,
-            await approvals.people_to_ask(tx, draft),
-            Happening("draft", f"draft:{draft.message_id}", draft.chat_id, draft.message_id),
-        )
+    asked = await approvals.people_to_ask(tx, opened.drafts)
+    happenings = [
+        Happening("draft", f"draft:{draft.message_id}", draft.chat_id, draft.message_id)
+        for draft in opened.drafts
+    ]
+    # All drafts of a moment together: those who finish runs do it in one transaction, and others wait for it.
+    await _tell_all(
+        tx,
+        [
+            (person, happening)
+            for people, happening in zip(asked, happenings, strict=True)
+            for person in sorted(people)
+        ],
+    )
 
 
 async def tell_of_failed_runs(tx: Transaction, ended: RunsEnded) -> None:
@@ -136,6 +129,22 @@ async def read_with_chat(tx: Transaction, read: ChatRead) -> None:
         tx, user_id=read.user_id, chat_id=read.chat_id, up_to_no=read.up_to_no
     )
     announce_read(tx, read.user_id, ids)
+
+
+async def _tell_all(tx: Transaction, told: list[tuple[UUID, Happening]]) -> None:
+    if not told:
+        return
+    for new in await repository.insert_notifications(tx, told):
+        _announce(
+            tx,
+            new["user_id"],
+            "notification.created",
+            notification_id=new["id"],
+            kind=new["kind"],
+            chat_id=new["chat_id"],
+            message_id=new["message_id"],
+        )
+    tx.after_commit(Stirred())
 
 
 def announce_read(tx: Transaction, user_id: UUID, ids: list[UUID]) -> None:
