@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from engine.adapters.models.wire import a_name, counted, sendable
+from engine.adapters.models.letters import a_name, counted, sendable
 from engine.domains.runs import ModelMessage, ToolCall, ToolSpec
 
 from .clients import ALL, ASK, Client, answer_of, every_client, native_clients

@@ -27,19 +27,11 @@ from langchain_ollama import ChatOllama
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
+from engine.adapters.models.letters import Letters, a_name, counted, sendable
 from engine.adapters.models.loopback import is_loopback
 from engine.adapters.models.ollama import OllamaModel
 from engine.adapters.models.openai import OpenAIModel, read_arguments
-from engine.adapters.models.wire import (
-    Letters,
-    Limits,
-    RetryableProblem,
-    a_name,
-    counted,
-    estimated_tokens,
-    pause_before,
-    sendable,
-)
+from engine.adapters.models.wire import Limits, RetryableProblem, estimated_tokens, pause_before
 from engine.domains.runs import (
     ModelEnd,
     ModelGarbled,

@@ -7,17 +7,14 @@ from uuid import uuid4
 
 import orjson
 
+from engine.adapters.models.letters import Letters, a_name, counted, sendable
 from engine.adapters.models.openai import read_arguments
 from engine.adapters.models.wire import (
-    Letters,
     Limits,
     Lines,
     ModelServer,
     RetryableProblem,
-    a_name,
-    counted,
     estimated_tokens,
-    sendable,
     stream_answer,
 )
 from engine.domains.runs import (

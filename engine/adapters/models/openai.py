@@ -8,17 +8,13 @@ from uuid import uuid4
 
 import orjson
 
+from engine.adapters.models.letters import Letters, a_name, counted, mended, sendable
 from engine.adapters.models.wire import (
-    Letters,
     Limits,
     Lines,
     ModelServer,
     RetryableProblem,
-    a_name,
-    counted,
     estimated_tokens,
-    mended,
-    sendable,
     stream_answer,
 )
 from engine.domains.runs import (

@@ -5,7 +5,6 @@ many chunks arrive, one generator between the socket and the graph, no object pe
 """
 
 import asyncio
-import json
 import random
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 import orjson
 
+from engine.adapters.models.letters import mended
 from engine.adapters.models.loopback import is_loopback
 from engine.domains.runs import ModelEnd, ModelGarbled, ModelTimeout, ModelUnavailable
 
@@ -24,10 +24,6 @@ _LINE_LIMIT_BYTES = 1_000_000
 _RETRY_AFTER_LIMIT_SECONDS = 5.0
 _DRAIN_SECONDS = 0.1
 _NEVER = float("inf")
-_MOST_TOKENS = 2**31 - 1  # what PostgreSQL takes as an int
-_LONGEST_NAME = 200
-_INTEGERS = range(-(2**63), 2**64)  # what orjson writes
-_MOST_NESTED = 100
 # Tokens that come faster than this are read together: to wake up for one costs more than to read it.
 # The more answers stream at once, the longer they wait for one another.
 _FAST_SECONDS = 0.045
@@ -113,78 +109,6 @@ class Lines:
             raise ModelGarbled("The model server sent a line of more than a megabyte.")
 
 
-class Letters:
-    """Keeps letters whole and harmless.
-
-    Servers written in JavaScript cut text between the two halves of an emoji, and send each as an escape
-    that is no character. No database column takes such a half, nor NUL.
-    """
-
-    __slots__ = ("_half", "cut")
-
-    def __init__(self, *, cut: bool = False) -> None:
-        self.cut = cut  # halves were seen, or may come
-        self._half = ""
-
-    def loads(self, raw: bytes) -> Any:
-        """Decode JSON; raise ValueError when it is none."""
-        try:
-            return orjson.loads(raw)
-        except orjson.JSONDecodeError:
-            if b"\\u" not in raw:
-                raise
-            self.cut = True
-        try:
-            return json.loads(raw)  # Slower, and content with halves.
-        except RecursionError:
-            raise ValueError("nested too deeply") from None
-
-    def clean(self, pieces: list[str]) -> list[str]:
-        """Return the pieces, of whole letters only; half a letter waits for the other."""
-        text = "".join(pieces)
-        if not self.cut and "\x00" not in text:
-            return pieces
-        text = self._half + text.replace("\x00", "")
-        self._half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
-        text = mended(text.removesuffix(self._half) if self._half else text)
-        return [text] if text else []
-
-
-def mended(text: str) -> str:
-    """Join halves of letters that stand together; replace those that stand alone."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def counted(said: object) -> int | None:
-    """Return a number of tokens that a server claims, as the database can keep it; None when it is none."""
-    if isinstance(said, bool) or not isinstance(said, int):
-        return None
-    return min(max(said, 0), _MOST_TOKENS)
-
-
-def a_name(said: object) -> str:
-    """Return the name or id of a tool call as it can be stored and sent back."""
-    return mended(str(said)).replace("\x00", "")[:_LONGEST_NAME] if isinstance(said, (str, int)) else ""
-
-
-def sendable(value: Any, depth: int = 0) -> Any:
-    """Return what a model wrote as JSON so that it can be sent back.
-
-    Letters become whole, numbers beyond 64 bits text, and towers are cut.
-    """
-    if isinstance(value, str):
-        return mended(value)
-    if isinstance(value, int) and not isinstance(value, bool) and value not in _INTEGERS:
-        return str(value)
-    if isinstance(value, (dict, list)) and depth > _MOST_NESTED:
-        return "…"
-    if isinstance(value, dict):
-        return {mended(key): sendable(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, list):
-        return [sendable(item, depth + 1) for item in value]
-    return value
-
-
 @dataclass(slots=True)
 class ModelServer:
     """One HTTP server that answers for a model, and the connections to it."""
@@ -220,12 +144,6 @@ class ModelServer:
                 read_bufsize=2**16,
             )
         return self._session
-
-    @property
-    def together_seconds(self) -> float:
-        """How long tokens that come fast are let gather before they are read."""
-        seconds = _TOGETHER_SECONDS + _TOGETHER_SECONDS_PER_STREAM * self.streams
-        return min(seconds, _TOGETHER_SECONDS_AT_MOST)
 
     async def post(self, path: str, body: bytes) -> aiohttp.ClientResponse:
         """Return the open answer; raise when it is anything but a success."""
@@ -350,18 +268,9 @@ class _Attempt:
     """One request and its answer. It closes an answer that is late, with one timer for all the chunks."""
 
     __slots__ = (
-        "_due",
-        "_first_due",
-        "_is_fast",
-        "_late",
-        "_loop",
-        "_read_at",
-        "_response",
-        "_server",
-        "_started",
-        "_timer",
-        "answer",
-    )
+        "_due", "_first_due", "_is_fast", "_late", "_loop", "_read_at", "_response", "_server", "_started",
+        "_timer", "answer",
+    )  # fmt: skip
 
     def __init__(self, server: ModelServer, answer: Answer, started: float) -> None:
         self.answer = answer
@@ -437,7 +346,8 @@ class _Attempt:
         if protocol is None:
             return  # All of it is here.
         protocol.pause_reading()
-        await asyncio.sleep(self._server.together_seconds)
+        seconds = _TOGETHER_SECONDS + _TOGETHER_SECONDS_PER_STREAM * self._server.streams
+        await asyncio.sleep(min(seconds, _TOGETHER_SECONDS_AT_MOST))
         protocol.resume_reading()
 
     async def drain(self) -> None:

@@ -147,8 +147,8 @@ RETURNING id;
 -- name: insert_notifications
 -- One for each person and thing; nobody is told twice of the same.
 INSERT INTO notifications (user_id, kind, key, chat_id, message_id, message_no, subject_id, facts)
-SELECT * FROM unnest(:user_ids::uuid[], :kinds::text[], :keys::text[], :chat_ids::uuid[], :message_ids::uuid[],
-                     :message_nos::bigint[], :subject_ids::uuid[], :facts::jsonb[])
+SELECT * FROM unnest(:user_ids::uuid[], :kind::text[], :key::text[], :chat_id::uuid[], :message_id::uuid[],
+                     :message_no::bigint[], :subject_id::uuid[], :facts::jsonb[])
 ON CONFLICT (org_id, user_id, key) DO NOTHING
 RETURNING id, user_id, kind, chat_id, message_id;
 

@@ -1,6 +1,6 @@
 """The tables of channels, notifications, deliveries and what Telegram told."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -189,18 +189,11 @@ async def mute_channel(tx: Transaction, *, channel_id: UUID) -> bool:
 
 async def insert_notifications(tx: Transaction, told: list[tuple[UUID, Happening]]) -> list[asyncpg.Record]:
     """Add a notification for each person who was not told yet; return those that are new."""
-    happenings = [happening for _, happening in told]
-    return await tx.all(
-        SQL.insert_notifications,
-        user_ids=[user_id for user_id, _ in told],
-        kinds=[each.kind for each in happenings],
-        keys=[each.key for each in happenings],
-        chat_ids=[each.chat_id for each in happenings],
-        message_ids=[each.message_id for each in happenings],
-        message_nos=[each.message_no for each in happenings],
-        subject_ids=[each.subject_id for each in happenings],
-        facts=[each.facts for each in happenings],
-    )
+    columns = {
+        column.name: [getattr(happening, column.name) for _, happening in told]
+        for column in fields(Happening)
+    }
+    return await tx.all(SQL.insert_notifications, user_ids=[user_id for user_id, _ in told], **columns)
 
 
 async def page_of_notifications(
