@@ -33,18 +33,24 @@ class SignInPolicy(View):
     """What somebody may do who is not signed in."""
 
     registration: bool  # whether a new organization can be made here
+    is_new: bool  # nobody has an account yet: whoever comes is to register
     password_min_length: int
 
 
 @router.get("/policy")
 async def policy(request: Request) -> SignInPolicy:
     """Tell what a sign-in page may offer."""
+    registration = engine_of(request).registration
     is_open = True
     try:
-        await engine_of(request).registration.check()
+        await registration.check()
     except organizations.RegistrationClosed:
         is_open = False
-    return SignInPolicy(registration=is_open, password_min_length=users.SHORTEST_PASSWORD)
+    return SignInPolicy(
+        registration=is_open,
+        is_new=is_open and registration.is_for_first,
+        password_min_length=users.SHORTEST_PASSWORD,
+    )
 
 
 @router.post("/register", status_code=201)

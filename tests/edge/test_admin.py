@@ -109,8 +109,8 @@ async def test_the_sign_in_page_offers_registration_only_where_it_is_open(api: A
     await api.post("/auth/register", json=NEW)
     after = (await api.get("/auth/policy")).json()
 
-    assert before == {"registration": True, "password_min_length": 10}
-    assert after["registration"] is False
+    assert before == {"registration": True, "is_new": True, "password_min_length": 10}
+    assert (after["registration"], after["is_new"]) == (False, False)
 
 
 async def test_a_role_says_how_it_thinks_and_since_when(api: Api, world: World, firm: Firm) -> None:

@@ -21,6 +21,11 @@ class Registration:
         self._mode = mode
         self._turn = asyncio.Lock()
 
+    @property
+    def is_for_first(self) -> bool:
+        """Whether only the first organization may be made: while it may, there is none."""
+        return self._mode == "first"
+
     async def check(self) -> None:
         """Raise RegistrationClosed where `admit` would, before anything costly is done."""
         if self._mode == "open":

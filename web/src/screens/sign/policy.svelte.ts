@@ -3,6 +3,8 @@ import { client } from '../../workspace.svelte'
 
 class Policy {
   hasRegistration = $state(false)
+  /** Nobody has an account here yet. */
+  isNew = $state(false)
   shortestPassword = $state(10)
   private isAsked = false
 
@@ -13,6 +15,7 @@ class Policy {
       .call('get', '/api/v1/auth/policy')
       .then((policy) => {
         this.hasRegistration = policy.registration
+        this.isNew = policy.is_new
         this.shortestPassword = policy.password_min_length
       })
       .catch(() => (this.isAsked = false))
