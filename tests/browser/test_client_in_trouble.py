@@ -107,7 +107,7 @@ async def test_the_client_opens_without_the_engine_and_signs_in_when_it_is_back(
     await desk.picture("away")
     desk.wire.mend()
 
-    await expect(desk.box).to_be_visible()
+    await expect(desk.box).to_be_visible(timeout=SECONDS)  # It looks by itself every few seconds.
 
 
 async def test_a_chat_of_a_thousand_messages_opens_at_once_and_scrolls_to_its_beginning(

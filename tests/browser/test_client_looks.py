@@ -81,8 +81,9 @@ async def test_every_screen_is_for_people_who_see_hear_or_move_otherwise(
     "options", [PHONE, {"viewport": {"width": 1920, "height": 1080}}], ids=["phone", "wide"]
 )
 async def test_nothing_is_wider_than_the_screen(office: Office, options: dict[str, Any]) -> None:
-    desk, boris, _ = await furnished(office, **options)
+    desk, boris, chat_id = await furnished(office, **options)
     await promoted(office, desk, boris, "ru")
+    await desk.open(chat_id)
     place = "phone" if "is_mobile" in options else "wide"
     await desk.picture(f"chat-{place}")
 
@@ -92,6 +93,11 @@ async def test_nothing_is_wider_than_the_screen(office: Office, options: dict[st
         await desk.picture(f"{screen.replace('/', '-')}-{place}")
         wide[screen] = await desk.page.evaluate("document.documentElement.scrollWidth - innerWidth")
 
+    for name, view in (("month", 0), ("week", 1)):
+        await desk.show("calendar")
+        await desk.page.locator(".views button").nth(view).click()
+        await desk.picture(f"{name}-{place}")
+        wide[name] = await desk.page.evaluate("document.documentElement.scrollWidth - innerWidth")
     assert {screen: pixels for screen, pixels in wide.items() if pixels > 0} == {}
 
 

@@ -88,7 +88,7 @@ async def test_the_week_has_hours_and_an_event_is_made_where_one_points(office: 
     one, other = sorted(box["x"] for box in boxes if box)
     assert other - one > 20, "what comes at the same time covers one another"
     form = page.get_by_role("dialog", name="Новое событие")
-    await expect(form.get_by_label("Время")).to_have_value("15:00")
+    await expect(form.get_by_label("Время", exact=True)).to_have_value("15:00")
 
 
 async def test_other_calendars_subscribe_by_a_secret_address_and_give_what_they_have(office: Office) -> None:
