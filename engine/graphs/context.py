@@ -79,6 +79,7 @@ class RunContext:
     budget: Budget = field(init=False)
     lineage: tuple[str, ...] = field(init=False)
     said: list[str] = field(init=False, default_factory=list)
+    changes: list[str] = field(init=False, default_factory=list)  # made by tools, in words for people
     ends_at: float = field(init=False, default=inf)  # on the loop's clock
 
     def __post_init__(self) -> None:

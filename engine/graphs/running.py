@@ -32,12 +32,16 @@ async def answer(context: RunContext) -> Answer:
     """Let the role answer, saying its words as they come; `text` is exactly what was said.
 
     A run that hits a limit of its role ends with a message that names it, and keeps what was said
-    before. What the model raises comes out as it is; an empty answer is ModelGarbled.
+    before. What its tools have changed is always told, in the tools' own words: nobody has to believe a
+    model. What the model raises comes out as it is; an empty answer is ModelGarbled.
     """
     loop = asyncio.get_running_loop()
     await load_graph(context.role.agent_type)
     context.ends_at = loop.time() + context.role.limits.seconds
     reached = await work(context, context.role.limits.seconds)
+    said = "".join(context.said)
+    if untold := [change for change in context.changes if change not in said]:
+        context.utter(("\n\n" if said else "") + "\n".join(untold))
     if reached:
         told = limit_message(context.role, reached, context.locale)
         context.utter(f"\n\n{told}" if context.said else told)

@@ -12,6 +12,7 @@ from engine.graphs.turn import take_turn
 from engine.roles import render
 
 MOST_CALLS_AT_ONCE = 8
+MOST_REPEATS = 2  # of a step whose tools say nothing new: a small model would go on until its limit
 
 
 class State(TypedDict):
@@ -20,6 +21,8 @@ class State(TypedDict):
     messages: tuple[ModelMessage, ...]
     calls: NotRequired[tuple[ToolCall, ...]]
     step: NotRequired[int]
+    heard: NotRequired[tuple[str, ...]]
+    repeats: NotRequired[int]
 
 
 class Update(TypedDict):
@@ -28,6 +31,13 @@ class Update(TypedDict):
     messages: tuple[ModelMessage, ...]
     calls: tuple[ToolCall, ...]
     step: int
+
+
+class Learnt(Update):
+    """What using tools adds: what they have said so far, and how many steps in a row it was nothing new."""
+
+    heard: tuple[str, ...]
+    repeats: int
 
 
 async def think(state: State, runtime: Runtime[RunContext]) -> Update:
@@ -40,17 +50,23 @@ async def think(state: State, runtime: Runtime[RunContext]) -> Update:
     return {"messages": (*state["messages"], said), "calls": calls, "step": turn.step}
 
 
-async def act(state: State, runtime: Runtime[RunContext]) -> Update:
+async def act(state: State, runtime: Runtime[RunContext]) -> Learnt:
     """Use the tools the model asked for, one after another, and show it what they said."""
     context, step = runtime.context, state["step"]
     results: list[ModelMessage] = []
+    heard = state.get("heard", ())
     for call in state["calls"]:
         context.tell("tool", call.name, "started")
         result = await context.tools.call(call, step)
         done = result.outcome == "ok"
         context.tell("tool", call.name, "done" if done else "failed", None if done else result.text[:200])
         results.append(ModelMessage("tool", result.text, tool_call_id=call.id, tool_name=call.name))
-    if context.budget.steps_left == 1:
+        if result.changed and result.text not in context.changes:
+            context.changes.append(result.text)
+    news = [result.content for result in results if result.content not in heard]
+    # Where something was changed, a model that only repeats itself is done, though it does not say so.
+    repeats = state.get("repeats", 0) + 1 if context.changes and not news else 0
+    if not news or context.budget.steps_left == 1:
         # Told where it was looking anyway: a system message this late breaks some models' templates.
         last = results.pop()
         note = render(context.role.common.last_step, {})
@@ -59,13 +75,24 @@ async def act(state: State, runtime: Runtime[RunContext]) -> Update:
                 "tool", f"{last.content}\n\n{note}", tool_call_id=last.tool_call_id, tool_name=last.tool_name
             )
         )
-    return {"messages": (*state["messages"], *results), "calls": (), "step": step}
+    return {
+        "messages": (*state["messages"], *results),
+        "calls": (),
+        "step": step,
+        "heard": (*heard, *news),
+        "repeats": repeats,
+    }
 
 
 async def whether_done(state: State) -> Literal["wants tools", "has answered"]:
     """Say what the model's last words were."""
     # Async, though it waits for nothing: LangGraph sends a plain function to a thread and back.
     return "wants tools" if state.get("calls") else "has answered"
+
+
+async def whether_stuck(state: State) -> Literal["goes on", "repeats itself"]:
+    """Say whether another call of the model may bring anything new."""
+    return "repeats itself" if state.get("repeats", 0) >= MOST_REPEATS else "goes on"
 
 
 def build() -> CompiledStateGraph[State, RunContext, State, State]:
@@ -75,5 +102,5 @@ def build() -> CompiledStateGraph[State, RunContext, State, State]:
     graph.add_node("act", act)
     graph.add_edge(START, "think")
     graph.add_conditional_edges("think", whether_done, {"wants tools": "act", "has answered": END})
-    graph.add_edge("act", "think")
+    graph.add_conditional_edges("act", whether_stuck, {"goes on": "think", "repeats itself": END})
     return graph.compile(name="simple")

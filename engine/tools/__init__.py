@@ -29,6 +29,6 @@ def every_tool() -> Registry:
     registry.add(current_time)
     registry.add(search_messages)
     for tool in (create_event, list_events, update_event, cancel_event):
-        registry.add(tool)
+        registry.add(tool, changes=tool is not list_events)
     registry.add(ask_role, seconds=900)  # a whole answer of another role; the run's own limits are tighter
     return registry

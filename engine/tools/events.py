@@ -16,6 +16,7 @@ from engine.tools.context import ToolContext, Workplace
 
 SHORTEST_SECONDS = 900  # A model that misunderstands must not flood a chat.
 MOST_LISTED = 20
+MOST_COMPARED = 100
 SHOWN = 3  # of the times to come
 CODE_LENGTH = 8
 
@@ -76,7 +77,9 @@ async def create_event(
         )
         # The same wish of the same run is one event, however often a model repeats it or is begun anew.
         event_id = uuid5(place.run_id, repr((title, when, who, text, task)))
-        event = await calendar.create_event(tx, place.actor, plan, known_roles=place.roles, event_id=event_id)
+        event = await _same(tx, place, plan) or await calendar.create_event(
+            tx, place.actor, plan, known_roles=place.roles, event_id=event_id
+        )
         told = await _describe(context, place, event, tx)
     return f"Запланировано: {told}"
 
@@ -155,12 +158,21 @@ async def _find(tx: Transaction, place: Workplace, code: str) -> CalendarEvent:
     return found[0]
 
 
+async def _same(tx: Transaction, place: Workplace, plan: Plan) -> CalendarEvent | None:
+    """Return what the same person has planned just so already, if anything."""
+    planned = await calendar.list_events(
+        tx, place.actor, chat_id=place.chat_id, status="active", limit=MOST_COMPARED
+    )
+    same = (event for event in planned if event.owner_id == place.actor.user_id)
+    return next((event for event in same if replace(event.plan, description=plan.description) == plan), None)
+
+
 async def _describe(context: ToolContext, place: Workplace, event: CalendarEvent, tx: Transaction) -> str:
     plan = event.plan
     since: datetime = context.now
     coming = await calendar.preview(tx, plan, since=since, until=since + timedelta(days=1500), limit=SHOWN)
     times = "; ".join(describe_time(one.at, plan.schedule.timezone) for one in coming) or "больше не наступит"
     repeats = "повторяется, ближайшие разы: " if plan.schedule.kind != "one_time" else ""
-    whom = f"сообщу: {len(plan.notify)} чел." if plan.notify else "напишу в чат"
+    whom = f"сообщу людям: {len(plan.notify)}" if plan.notify else "напишу в чат"
     does = f"; работает роль {plan.role_code}: {plan.instruction}" if plan.role_code else ""
     return f"код {str(event.id)[:CODE_LENGTH]}, «{plan.title}», {repeats}{times}; {whom}{does}."

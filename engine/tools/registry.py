@@ -32,14 +32,19 @@ class Tool:
     function: ToolFunction
     arguments: type[BaseModel]
     seconds: float
+    changes: bool
 
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a tool had to say; the text is for the model, whatever the outcome."""
+    """What a tool had to say; the text is for the model, whatever the outcome.
+
+    `changed` means that something is other than before; the text then says what, to a person as well.
+    """
 
     text: str
     outcome: Outcome
+    changed: bool = False
 
 
 class ArgumentsTooDeep(Invalid):
@@ -52,11 +57,11 @@ class Registry:
     def __init__(self) -> None:
         self._tools: dict[str, Tool] = {}
 
-    def add(self, function: ToolFunction, *, seconds: float = SECONDS) -> None:
+    def add(self, function: ToolFunction, *, seconds: float = SECONDS, changes: bool = False) -> None:
         """Offer `async def name(context, *, described arguments) -> str` under its own name.
 
         Its docstring and the descriptions of its arguments are what the model reads, so a tool
-        without them is a TypeError here and now.
+        without them is a TypeError here and now. `changes`: it does more than look something up.
         """
         name = function.__name__
         if name in self._tools:
@@ -66,7 +71,7 @@ class Registry:
             raise TypeError(f"tool {name} has no docstring for the model to read")
         arguments = _arguments(function)
         spec = ToolSpec(name=name, description=description, parameters=_schema(arguments))
-        self._tools[name] = Tool(spec, function, arguments, seconds)
+        self._tools[name] = Tool(spec, function, arguments, seconds, changes)
 
     @property
     def names(self) -> frozenset[str]:
@@ -128,7 +133,7 @@ class Toolbox:
                     seconds=time.monotonic() - started,
                 )
             )
-        return ToolResult(_cut(result.text), result.outcome)
+        return replace(result, text=_cut(result.text))
 
     async def _attempt(self, name: str, arguments: dict[str, Any], context: ToolContext) -> ToolResult:
         tool = self._tools.get(name)
@@ -142,7 +147,8 @@ class Toolbox:
         given = {key: getattr(checked, key) for key in type(checked).model_fields}
         try:
             async with asyncio.timeout(tool.seconds):
-                return ToolResult(_storable_text(await tool.function(context, **given)), "ok")
+                text = _storable_text(await tool.function(context, **given))
+            return ToolResult(text, "ok", changed=tool.changes)
         except Refusal as refusal:
             return ToolResult(f"{name}: {refusal.message}", "refused")
         except TimeoutError:

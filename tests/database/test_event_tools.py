@@ -104,6 +104,19 @@ async def test_the_same_wish_of_a_run_is_one_event_however_often_it_is_told(
     assert len(await planned(world, firm.admin)) == 1
 
 
+async def test_the_same_thing_at_the_same_time_is_one_event_in_whatever_words(
+    world: World, database: Database
+) -> None:
+    firm = await world.organization()
+    chat_id = await world.chat(firm.admin)
+    told = [
+        await use(desk(database, firm.admin, chat_id), "create_event", title="Табель", when=when)
+        for when in ("в пятницу в 10", "27 ноября в 10:00", "on Friday at 10 am")
+    ]
+
+    assert len(await planned(world, firm.admin)) == len(set(told)) == 1
+
+
 async def test_what_is_ambiguous_is_asked_and_nothing_is_planned(world: World, database: Database) -> None:
     firm = await world.organization()
     box = desk(database, firm.admin, await world.chat(firm.admin))

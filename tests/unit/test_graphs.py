@@ -6,11 +6,12 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import Field
 
 from engine.domains.runs import (
     ModelEnd,
@@ -23,7 +24,7 @@ from engine.domains.runs import (
 )
 from engine.graphs import Answer, answer
 from engine.graphs.running import GRAPHS, build_graph
-from engine.tools import FoundMessage
+from engine.tools import FoundMessage, Registry, ToolContext
 from tests.unit.scripted_model import (
     NOW,
     REPOSITORY,
@@ -192,6 +193,31 @@ async def test_a_model_that_only_calls_tools_hits_the_limit_of_steps() -> None:
     assert len(scene.model.requests) == 3
     assert "Больше инструментов вызвать нельзя" in scene.model.requests[2].messages[-1].content
     assert "Больше инструментов" not in scene.model.requests[1].messages[-1].content
+
+
+@pytest.mark.parametrize("last", [say(""), use("plan", when="в 10"), say("Запланировано: в 10")])
+async def test_what_tools_have_changed_is_told_once_whatever_the_model_says_of_it(last: Reply) -> None:
+    registry = Registry()
+    registry.add(plan, changes=True)
+    scene = stage(replace(PLAIN, tools=("plan",)), [use("plan", when="в 10"), last], registry=registry)
+
+    assert await answered(scene) == Answer("Запланировано: в 10", None)
+    assert len(scene.model.requests) <= 3
+
+
+async def test_a_model_that_changes_one_thing_after_another_may_go_on() -> None:
+    registry = Registry()
+    registry.add(plan, changes=True)
+    hours = [use("plan", when=f"в {hour}") for hour in (10, 11, 12)]
+    scene = stage(replace(PLAIN, tools=("plan",)), [*hours, say("Готово.")], registry=registry)
+
+    told = "Готово.\n\nЗапланировано: в 10\nЗапланировано: в 11\nЗапланировано: в 12"
+    assert await answered(scene) == Answer(told, None)
+
+
+async def plan(context: ToolContext, *, when: Annotated[str, Field(description="When.")]) -> str:
+    """Plan."""
+    return f"Запланировано: {when}"
 
 
 @pytest.mark.parametrize("heeds", [True, False])
