@@ -9,12 +9,14 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from engine.core.errors import Refusal
 from engine.core.logging import log, set_up_logging
 from ray_cluster.cluster import address_towards, end_group, environment, join
+from ray_cluster.models import PREFIX as MODELS
 from ray_cluster.reach import require_database
 from ray_cluster.supervisor_actor import NAME as SUPERVISOR
 
@@ -45,7 +47,7 @@ def main() -> None:
         )
         for number in (signal.SIGTERM, signal.SIGINT):  # After ray.init, which takes them.
             signal.signal(number, lambda *_: leaving.set())
-        require_database(ray, supervisors_of(ray))
+        require_database(ray, named(ray, SUPERVISOR))
         here = ray.get_runtime_context().get_node_id()
         offers = {key: each for key, each in _resources(ray, here).items() if key in ("CPU", "GPU")}
         log.info("machine_joined", address=address, seconds=round(time.monotonic() - began, 2), **offers)
@@ -63,33 +65,49 @@ def main() -> None:
 
 
 def leave(ray: Any, machine: str, seconds: float) -> None:
-    """Have every supervisor of the cluster take its workers elsewhere, and wait until none is here."""
+    """Have the supervisors take their workers elsewhere, and the models end their answers; wait for both."""
     deadline = time.monotonic() + seconds
-    there = -1
+    here: tuple[int, int] | None = None
+    replicas = _answers(ray, {each: each.node.remote() for each in named(ray, f"{MODELS}:")})
+    ours = [each for each, node in replicas.items() if node == machine]
     while time.monotonic() < deadline:
-        try:
-            calls = [each.leave_machine.remote(machine) for each in supervisors_of(ray)]
-            counts = ray.get(calls, timeout=CALL_SECONDS)
-        except (ray.exceptions.RayError, TimeoutError) as away:
-            log.warning("supervisor_away", error=type(away).__name__)
-            counts = [None]
-        if None not in counts:
-            if sum(counts) != there:
-                there = sum(counts)
-                log.info("workers_here", workers=there)
-            if there == 0:
+        supervisors = named(ray, SUPERVISOR)
+        workers = _answers(ray, {each: each.leave_machine.remote(machine) for each in supervisors})
+        left = _answers(ray, {each: each.leave.remote() for each in ours})
+        if len(workers) == len(supervisors) and None not in workers.values():
+            now = sum(workers.values()), sum(not has for has in left.values())
+            if now != here:
+                here = now
+                log.info("workers_here", workers=now[0], models=now[1])
+            if here == (0, 0):
                 return
         time.sleep(LOOK_SECONDS)
-    log.warning("workers_left_behind", workers=there)
+    log.warning("workers_left_behind", workers=here and here[0], models=here and here[1])
 
 
-def supervisors_of(ray: Any) -> list[Any]:
-    """Return the supervisor of every installation that shares the cluster."""
-    return [
-        ray.get_actor(each["name"], namespace=each["namespace"])
-        for each in ray.util.list_named_actors(all_namespaces=True)
-        if each["name"] == SUPERVISOR
-    ]
+def named(ray: Any, beginning: str) -> list[Any]:
+    """Return the actors whose names begin so, of every installation that shares the cluster."""
+    found = []
+    for each in ray.util.list_named_actors(all_namespaces=True):
+        if each["name"].startswith(beginning):
+            with suppress(ValueError):  # It has ended meanwhile.
+                found.append(ray.get_actor(each["name"], namespace=each["namespace"]))
+    return found
+
+
+def _answers(ray: Any, calls: dict[Any, Any]) -> dict[Any, Any]:
+    """Return what actors have answered; those that are gone, or do not answer in time, are left out."""
+    ready, _ = (
+        ray.wait([*calls.values()], num_returns=len(calls), timeout=CALL_SECONDS) if calls else ([], [])
+    )
+    answers = {}
+    for actor, call in calls.items():
+        if call in ready:
+            try:
+                answers[actor] = ray.get(call)
+            except ray.exceptions.RayError as away:
+                log.warning("actor_away", error=type(away).__name__)
+    return answers
 
 
 def _resources(ray: Any, machine: str) -> dict[str, float]:

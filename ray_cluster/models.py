@@ -57,6 +57,12 @@ class ModelActor:
         """Hear that an engine lives."""
         self._heard_at = monotonic()
 
+    def node(self) -> str:
+        """Return the machine on which it is."""
+        import ray
+
+        return str(ray.get_runtime_context().get_node_id())
+
     def leave(self) -> bool:
         """Take no more calls; True once none is under way, and the replica may be ended."""
         self._leaves_at = self._leaves_at or monotonic()

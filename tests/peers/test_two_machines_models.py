@@ -54,7 +54,7 @@ async def test_workers_of_two_machines_ask_the_replicas_of_both(
         }
         engine = await EngineProcess.start(folder, settings, is_ready=False, machine=first, port=443)
         running.push_async_callback(engine.kill)
-        await running.enter_async_context(rugpt_worker(second, token, first.address))
+        worker = await running.enter_async_context(rugpt_worker(second, token, first.address))
         await eventually(
             lambda: all(listening(one) for one in (first, second)),
             what="a replica on each machine",
@@ -81,6 +81,16 @@ async def test_workers_of_two_machines_ask_the_replicas_of_both(
         for follower in followers:
             await follower.until(lambda seen: seen.has_ended(), seconds=120)
             assert [run.status for run in follower.picture.runs.values()] == ["completed"]
+
+        # A machine that leaves lets its replica end what it says; the other one answers what comes after.
+        for chat_id in chats:
+            await ann.post(chat_id, "@@lawyer А если поставщик опоздает?")
+        await eventually(lambda: TALKS in {state for _, _, state in sockets(second)}, what="a question there")
+        worker.process.terminate()
+        await asyncio.wait_for(worker.process.wait(), 90)
+        for follower in followers:
+            await follower.until(lambda seen: len(seen.runs) == 2 and seen.has_ended(), seconds=120)
+            assert {run.status for run in follower.picture.runs.values()} == {"completed"}
 
 
 def listening(machine: Machine) -> set[int]:
