@@ -90,8 +90,8 @@ class Firm(RayEngine):
 
 
 @pytest.fixture(scope="module")
-async def firm() -> AsyncIterator[Firm]:
-    """An engine with two actors and a short lease, whose actors die in the phase that a file names."""
+async def beginning() -> AsyncIterator[Firm]:
+    """An engine that has just begun, with two actors; these die in the phase that a file names."""
     async with AsyncExitStack() as parts:
         folder = Path(
             parts.enter_context(
@@ -113,7 +113,7 @@ async def firm() -> AsyncIterator[Firm]:
             "PYTHONPATH": str(DYING),
             "TESTS_DIE_IN": str(folder),
         }
-        engine = await EngineProcess.start(folder, settings)
+        engine = await EngineProcess.start(folder, settings, is_ready=False)
         made = Firm(engine, folder, settings, database, model, await register(engine.port))
         try:
             yield made
@@ -121,12 +121,30 @@ async def firm() -> AsyncIterator[Firm]:
             await made.engine.kill()
 
 
+@pytest.fixture(scope="module")
+async def firm(beginning: Firm) -> Firm:
+    """The engine once its actors work."""
+    await beginning.engine.wait_until_worked_by(2)
+    return beginning
+
+
 @pytest.fixture(autouse=True)
-def _nobody_follows_after_a_test(firm: Firm) -> Iterator[None]:
+def _nobody_follows_after_a_test(beginning: Firm) -> Iterator[None]:
     yield
-    for follower in firm.followers:
+    for follower in beginning.followers:
         follower.cut()
-    firm.followers.clear()
+    beginning.followers.clear()
+
+
+async def test_what_is_asked_before_ray_is_up_is_answered_at_once_and_ends_where_it_began(
+    beginning: Firm,
+) -> None:
+    follower, run_id = await beginning.ask(words=200)
+    assert '"ray_ready"' not in beginning.engine.log
+
+    await ends_once(follower, run_id, restarts=0)
+    assert '"ray_ready"' in beginning.engine.log
+    await beginning.engine.wait_until_worked_by(2)
 
 
 async def test_an_actor_answers_live(firm: Firm) -> None:
