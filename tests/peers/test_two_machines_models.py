@@ -74,10 +74,9 @@ async def test_workers_of_two_machines_ask_the_replicas_of_both(
         def both_are_asked() -> bool:
             for one in (first, second):
                 asked.update((asker, one.address) for asker in askers(one))
-            return len({whose for _, whose in asked}) == 2
+            return len({whose for _, whose in asked}) == 2 and any(asker != whose for asker, whose in asked)
 
-        await eventually(both_are_asked, what="a question for each", seconds=90)
-        assert any(asker != whose for asker, whose in asked)
+        await eventually(both_are_asked, what="a question for each, and from one to the other", seconds=60)
         for follower in followers:
             await follower.until(lambda seen: seen.has_ended(), seconds=120)
             assert [run.status for run in follower.picture.runs.values()] == ["completed"]
