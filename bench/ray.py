@@ -35,6 +35,7 @@ ANSWER_GOAL_SECONDS = 10.0
 IDLE_SECONDS = 15.0
 # The first that is found in a command line says whose a process is.
 PARTS = {
+    "engine.cli": "the engine",
     "ray_cluster.host": "its keeper",
     "ray::WorkerActor": "the worker",
     "ray::SupervisorActor": "the supervisor",
@@ -43,7 +44,6 @@ PARTS = {
     "raylet/raylet": "Ray: raylet",
     "ray::": "Ray: spare workers",
     "ray": "Ray: agents, monitors and launcher",
-    "engine.cli": "the engine",
 }
 
 

@@ -114,6 +114,8 @@ async def beginning() -> AsyncIterator[Firm]:
             "TESTS_DIE_IN": str(folder),
         }
         engine = await EngineProcess.start(folder, settings, is_ready=False)
+        parts.push_async_callback(engine.kill)
+        await engine.wait_until_ready()
         made = Firm(engine, folder, settings, database, model, await register(engine.port))
         try:
             yield made
