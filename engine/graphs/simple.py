@@ -1,5 +1,6 @@
 """The graph of most roles: answer, or use tools until there is an answer."""
 
+from dataclasses import replace
 from typing import Literal, NotRequired, TypedDict
 
 from langgraph.graph import END, START, StateGraph
@@ -66,15 +67,12 @@ async def act(state: State, runtime: Runtime[RunContext]) -> Learnt:
     news = [result.content for result in results if result.content not in heard]
     # Where something was changed, a model that only repeats itself is done, though it does not say so.
     repeats = state.get("repeats", 0) + 1 if context.changes and not news else 0
-    if not news or context.budget.steps_left == 1:
+    common = context.role.common
+    is_last = not news or context.budget.steps_left == 1
+    if note := common.last_step if is_last else common.changed if context.changes else None:
         # Told where it was looking anyway: a system message this late breaks some models' templates.
         last = results.pop()
-        note = render(context.role.common.last_step, {})
-        results.append(
-            ModelMessage(
-                "tool", f"{last.content}\n\n{note}", tool_call_id=last.tool_call_id, tool_name=last.tool_name
-            )
-        )
+        results.append(replace(last, content=f"{last.content}\n\n{render(note, {})}"))
     return {
         "messages": (*state["messages"], *results),
         "calls": (),

@@ -82,6 +82,7 @@ class CommonPrompts:
     instruction: Prompt
     now: Prompt
     last_step: Prompt
+    changed: Prompt
     consult: Prompt
     chain_step: Prompt
     supervisor: Prompt
@@ -95,6 +96,7 @@ COMMON_NEEDS: dict[str, frozenset[str]] = {
     "instruction": frozenset({"instruction"}),
     "now": frozenset({"chat", "asker", "date"}),
     "last_step": frozenset(),
+    "changed": frozenset(),
     "consult": frozenset({"asker_role", "message", "question"}),
     "chain_step": frozenset({"number", "total", "name", "task", "previous"}),
     "supervisor": frozenset({"members"}),
