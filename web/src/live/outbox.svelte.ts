@@ -66,6 +66,6 @@ export class Outbox {
 }
 
 /** `crypto.randomUUID` is not there on plain HTTP, where many a company's own server is. */
-export function randomKey(): string {
+function randomKey(): string {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('')
 }

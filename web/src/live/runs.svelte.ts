@@ -118,7 +118,7 @@ const TURNS: Record<string, Turn> = {
 }
 
 /** A step's end takes the place of its beginning. */
-export function withStep(steps: Step[], { kind, role, name, status, detail }: Step): Step[] {
+function withStep(steps: Step[], { kind, role, name, status, detail }: Step): Step[] {
   const step: Step = { kind, role, name, status, ...(detail === undefined ? {} : { detail }) }
   const begun = steps.findLastIndex((one) => one.name === name && one.role === role && one.status === 'started')
   return status === 'started' || begun < 0 ? [...steps, step] : steps.with(begun, { ...steps[begun], ...step })

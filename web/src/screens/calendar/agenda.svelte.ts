@@ -86,7 +86,7 @@ export function addDays(day: Date, days: number): Date {
 }
 
 /** Weeks begin on Monday. */
-export function weekOf(day: Date): Date {
+function weekOf(day: Date): Date {
   return addDays(day, -((day.getDay() + 6) % 7))
 }
 
