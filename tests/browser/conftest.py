@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from scripts.build_web import WEB, build, say
 from tests.browser.desk import Office, chromium
 from tests.contracts.mail_servers import Post, real_server
 from tests.process.engine import register, running
-from tests.process.model import Script, answering
+from tests.process.model import Script, answering, has_tool_result
 from tests.telegram_api import TOKEN, bot_api
 
 ANSWER = Script(pieces=tuple(f"слово{number} " for number in range(60)), gap_seconds=0.05)
@@ -24,11 +25,15 @@ async def open_office() -> AsyncIterator[Office]:
     scripts: list[tuple[str, Script]] = []
 
     def plan(body: dict[str, Any]) -> Script:
-        question = str(body["messages"][-1]["content"])
-        return next((script for words, script in reversed(scripts) if words in question), ANSWER)
+        said = [str(message["content"]) for message in body["messages"] if message["role"] == "user"]
+        script = next((script for words, script in reversed(scripts) if words in said[-1]), ANSWER)
+        if script.tool_calls and not has_tool_result(body):
+            return Script(pieces=(), tool_calls=script.tool_calls)
+        return replace(script, tool_calls=())
 
-    def say_for_model(words: str, pieces: tuple[str, ...], gap_seconds: float) -> None:
-        scripts.append((words, Script(pieces=pieces, gap_seconds=gap_seconds)))
+    def say_for_model(words: str, pieces: tuple[str, ...], gap_seconds: float, *tools: str) -> None:
+        calls = tuple((tool, "{}") for tool in tools)
+        scripts.append((words, Script(pieces=pieces, gap_seconds=gap_seconds, tool_calls=calls)))
 
     with tempfile.TemporaryDirectory(prefix="rugpt-browser-", ignore_cleanup_errors=True) as folder:
         async with (

@@ -202,7 +202,7 @@ class Office:
     engine: EngineProcess
     browser: Browser
     boss: Person
-    say_for_model: Callable[[str, tuple[str, ...], float], None]
+    say_for_model: Callable[..., None]
     telegram: BotApi | None = None
     desks: list[Desk] = field(default_factory=list)
 
