@@ -1,6 +1,6 @@
 /** Markdown of people and models as HTML that can do nothing: no scripts, no styles, nothing of other hosts. */
 import DOMPurify from 'dompurify'
-import { Marked, type RendererObject, type Tokens } from 'marked'
+import { Marked, type RendererObject, type Token, type Tokens } from 'marked'
 import { mentionsIn, type Names } from './mentions'
 
 export interface Wording {
@@ -49,13 +49,18 @@ export class Markdown {
     const blocks: string[] = []
     for (const token of tokens) {
       if (token.type === 'space') continue
-      const html = this.kept.get(token.raw) ?? this.clean(this.marked.parser([token]))
+      const html = this.kept.get(token.raw) ?? this.block(token)
       made.set(token.raw, html)
       blocks.push(html)
     }
     this.kept.clear()
     for (const [raw, html] of made) this.kept.set(raw, html)
     return blocks
+  }
+
+  private block(token: Token): string {
+    if (token.type === 'paragraph' && PLAIN.test(token.raw)) return `<p>${escaped(token.raw)}</p>`
+    return this.clean(this.marked.parser([token]))
   }
 
   private clean(html: string): string {
