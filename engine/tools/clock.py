@@ -28,12 +28,14 @@ def zone(timezone: str) -> tzinfo:
         return UTC
 
 
-def describe_time(now: datetime, timezone: str) -> str:
-    """Say a moment in Russian on somebody's clock: weekday, date, time, and the zone."""
+def describe_time(now: datetime, timezone: str, locale: str = "ru") -> str:
+    """Say a moment on somebody's clock, in Russian or English: weekday, date, time, and the zone."""
     local = now.astimezone(zone(timezone))
-    weekday, month = WEEKDAYS[local.weekday()], MONTHS[local.month - 1]
+    if locale == "ru":
+        day = f"{WEEKDAYS[local.weekday()]}, {local.day} {MONTHS[local.month - 1]} {local.year} г."
+    else:
+        day = (
+            f"{local:%A}, {local.day} {local:%B} {local.year}"  # We set no locale, so C's names are English.
+        )
     offset = local.strftime("%z")
-    return (
-        f"{weekday}, {local.day} {month} {local.year} г., {local:%H:%M} "
-        f"({getattr(local.tzinfo, 'key', 'UTC')}, UTC{offset[:3]}:{offset[3:5]})"
-    )
+    return f"{day}, {local:%H:%M} ({getattr(local.tzinfo, 'key', 'UTC')}, UTC{offset[:3]}:{offset[3:5]})"

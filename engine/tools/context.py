@@ -66,6 +66,7 @@ async def _nobody(code: str, question: str) -> str:
 class ToolContext:
     """What the tools of one run may reach. Rights are checked behind these functions, not by tools.
 
+    `locale` is of who asked, for what they are told of changes; what only a model reads is in Russian.
     `lineage` is the chain of role codes that led here, the role at work last. The graphs bind
     `ask_role`, `lineage` and `step`; whoever opens a toolbox gives the rest.
     """
@@ -77,6 +78,7 @@ class ToolContext:
     ask_role: Callable[[str, str], Awaitable[str]] = field(default=_nobody)
     lineage: tuple[str, ...] = ()
     step: int = 0
+    locale: str = "ru"
     workplace: Workplace | None = None
 
     def place(self) -> Workplace:

@@ -1,6 +1,6 @@
 """The tools that plan: reminders for people, and work for the role itself, in the name of who asked."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
 from uuid import UUID, uuid5
@@ -32,6 +32,45 @@ When = Annotated[
 Code = Annotated[
     str, Field(min_length=4, max_length=CODE_LENGTH, description="Code of the event, from list_events.")
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """How a person, and the model, is told what is planned."""
+
+    planned: str
+    changed: str
+    cancelled: str
+    code: str
+    repeats: str
+    over: str
+    tells: str
+    says: str
+    works: str
+
+
+RUSSIAN = Words(
+    planned="Запланировано",
+    changed="Изменено",
+    cancelled="Отменено",
+    code="код",
+    repeats="повторяется, ближайшие разы",
+    over="больше не наступит",
+    tells="сообщу людям",
+    says="напишу в чат",
+    works="работает роль",
+)
+ENGLISH = Words(
+    planned="Planned",
+    changed="Changed",
+    cancelled="Cancelled",
+    code="code",
+    repeats="repeats, next times",
+    over="will not come again",
+    tells="people to be told",
+    says="will be said in the chat",
+    works="work of the role",
+)
 
 
 class TooOften(Invalid):
@@ -81,7 +120,7 @@ async def create_event(
             tx, place.actor, plan, known_roles=place.roles, event_id=event_id
         )
         told = await _describe(context, place, event, tx)
-    return f"Запланировано: {told}"
+    return f"{_words(context).planned}: {told}"
 
 
 async def list_events(context: ToolContext) -> str:
@@ -123,7 +162,7 @@ async def update_event(
             tx, place.actor, event_id=event.id, plan=plan, known_roles=place.roles
         )
         told = await _describe(context, place, event, tx)
-    return f"Изменено: {told}"
+    return f"{_words(context).changed}: {told}"
 
 
 async def cancel_event(context: ToolContext, *, code: Code) -> str:
@@ -135,7 +174,7 @@ async def cancel_event(context: ToolContext, *, code: Code) -> str:
     async with place.transaction() as tx:
         event = await _find(tx, place, code)
         await calendar.delete_event(tx, place.actor, event_id=event.id)
-    return f"Отменено: «{event.plan.title}»."
+    return f"{_words(context).cancelled}: «{event.plan.title}»."
 
 
 def _schedule(context: ToolContext, when: str) -> Schedule:
@@ -171,8 +210,14 @@ async def _describe(context: ToolContext, place: Workplace, event: CalendarEvent
     plan = event.plan
     since: datetime = context.now
     coming = await calendar.preview(tx, plan, since=since, until=since + timedelta(days=1500), limit=SHOWN)
-    times = "; ".join(describe_time(one.at, plan.schedule.timezone) for one in coming) or "больше не наступит"
-    repeats = "повторяется, ближайшие разы: " if plan.schedule.kind != "one_time" else ""
-    whom = f"сообщу людям: {len(plan.notify)}" if plan.notify else "напишу в чат"
-    does = f"; работает роль {plan.role_code}: {plan.instruction}" if plan.role_code else ""
-    return f"код {str(event.id)[:CODE_LENGTH]}, «{plan.title}», {repeats}{times}; {whom}{does}."
+    words = _words(context)
+    times = "; ".join(describe_time(one.at, plan.schedule.timezone, context.locale) for one in coming)
+    repeats = f"{words.repeats}: " if plan.schedule.kind != "one_time" else ""
+    whom = f"{words.tells}: {len(plan.notify)}" if plan.notify else words.says
+    does = f"; {words.works} {plan.role_code}: {plan.instruction}" if plan.role_code else ""
+    code = f"{words.code} {str(event.id)[:CODE_LENGTH]}"
+    return f"{code}, «{plan.title}», {repeats}{times or words.over}; {whom}{does}."
+
+
+def _words(context: ToolContext) -> "Words":
+    return RUSSIAN if context.locale == "ru" else ENGLISH

@@ -38,6 +38,7 @@ def run_context(
     tool_context = ToolContext(
         now=now,
         timezone=asker.timezone,
+        locale=asker.locale,
         search_messages=lambda query, limit: _search(database, searches, roles, attempt.claim, query, limit),
         record=attempt.record_tool,
         workplace=Workplace(

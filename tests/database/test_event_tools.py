@@ -18,7 +18,9 @@ WEDNESDAY = datetime.fromisoformat("2026-11-25T15:00+03:00")
 TOOLS = ("create_event", "list_events", "update_event", "cancel_event")
 
 
-def desk(database: Database, person: Person, chat_id: object, run_id: object = None) -> Toolbox:
+def desk(
+    database: Database, person: Person, chat_id: object, run_id: object = None, locale: str = "ru"
+) -> Toolbox:
     place = Workplace(
         transaction=partial(database.as_organization, person.org_id),
         actor=person.actor,
@@ -32,6 +34,7 @@ def desk(database: Database, person: Person, chat_id: object, run_id: object = N
         search_messages=nothing_found,
         record=lambda _: None,
         lineage=("hr",),
+        locale=locale,
         workplace=place,
     )
     return every_tool().open(TOOLS, context)
@@ -76,6 +79,21 @@ async def test_everyone_is_reminded_on_friday_at_ten(world: World, database: Dat
     assert event.owner_id == bob.id
     assert set(event.plan.notify) == {firm.admin.id, bob.id}
     assert (event.plan.chat_id, event.plan.role_code) == (chat_id, None)
+
+
+async def test_an_english_speaker_is_told_in_english(world: World, database: Database) -> None:
+    firm = await world.organization()
+    box = desk(database, firm.admin, await world.chat(firm.admin), locale="en")
+
+    _, planned = await use(box, "create_event", title="Timesheet", when="every Friday at 10 am")
+    code = planned.partition("code ")[2][:8]
+    _, cancelled = await use(box, "cancel_event", code=code)
+
+    assert planned.startswith(
+        f"Planned: code {code}, «Timesheet», repeats, next times: Friday, 27 November 2026, "
+    )
+    assert "10:00 (Europe/Moscow, UTC+03:00); Friday, 4 December 2026" in planned
+    assert cancelled == "Cancelled: «Timesheet»."
 
 
 async def test_a_role_plans_work_for_itself(world: World, database: Database) -> None:
