@@ -15,7 +15,9 @@ _HELD_LIMIT = 16_000  # nobody waits longer to see whether it was a call
 _CALL_LIMIT = 16
 _DEPTH_LIMIT = 50
 
-_FENCE, _TAG, _TAG_END = "```", "<tool_call>", "</tool_call>"
+_FENCE = "```"
+_TAGS = {"<tool_call>": "</tool_call>", "<tools>": "</tools>"}  # Qwen's own, and what its coders make of it
+_MARKS = (_FENCE, *_TAGS)
 _LANGUAGES = ("json", "tool_call", "tool_code")
 _INFO = re.compile(r"```([^\s{\[]*)")
 _TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|["{}\[\]]', re.DOTALL)
@@ -29,10 +31,10 @@ def find_text_calls(text: str, specs: Sequence[ToolSpec]) -> tuple[ToolCall, ...
     """Return the tool calls that a whole answer consists of; nothing when it is just text.
 
     Understood are JSON objects `{"name", "arguments"}` (or `"parameters"`), alone, one after another or in
-    a list; and the same in `<tool_call>` tags or in one fenced block, which may have a short sentence
-    before and after. Every call must name one of `specs` with arguments that fit its schema, or all of it
-    stays text. The schema is checked as far as a model gets it wrong (type, required, enum, nesting);
-    the tool's own validation has the last word.
+    a list; and the same in tags (`<tool_call>`, `<tools>`) or in one fenced block, which may have a short
+    sentence before and after. Every call must name one of `specs` with arguments that fit its schema, or
+    all of it stays text. The schema is checked as far as a model gets it wrong (type, required, enum,
+    nesting); the tool's own validation has the last word.
     """
     try:
         _, written = _scan(text)
@@ -141,7 +143,7 @@ def _scan(text: str) -> tuple[int, list[dict[str, Any]]]:
     if text[first] in "{[":
         end, calls = _objects(text, first, 0)
         return (0, calls) if end == len(text) else _no()
-    begin = min((at for at in (text.find(_FENCE), text.find(_TAG)) if at >= 0), default=None)
+    begin = min((at for at in map(text.find, _MARKS) if at >= 0), default=None)
     if begin is None:
         if len(text) - first > _SENTENCE_LIMIT:
             raise _JustText
@@ -152,7 +154,7 @@ def _scan(text: str) -> tuple[int, list[dict[str, Any]]]:
     read = _fenced if text.startswith(_FENCE, begin) else _tagged
     end, calls = read(text, begin, start)
     after = text[end:].strip()
-    if len(after) > _SENTENCE_LIMIT or _FENCE in after or _TAG in after:
+    if len(after) > _SENTENCE_LIMIT or any(mark in after for mark in _MARKS):
         raise _JustText
     return start, calls
 
@@ -174,12 +176,13 @@ def _fenced(text: str, begin: int, start: int) -> tuple[int, list[dict[str, Any]
 def _tagged(text: str, begin: int, start: int) -> tuple[int, list[dict[str, Any]]]:
     calls: list[dict[str, Any]] = []
     at = begin
-    while text.startswith(_TAG, at):
-        at, more = _body(text, at + len(_TAG), start)
+    tag = next(tag for tag in _TAGS if text.startswith(tag, begin))
+    while text.startswith(tag, at):
+        at, more = _body(text, at + len(tag), start)
         calls += more
-        at = _closed(text, at, _TAG_END, start)
+        at = _closed(text, at, _TAGS[tag], start)
         following = _skip_space(text, at)
-        if text.startswith(_TAG, following):
+        if text.startswith(tag, following):
             at = following
     return (at, calls) if len(calls) <= _CALL_LIMIT else _no()
 
@@ -287,8 +290,9 @@ def _is_a(kind: str, value: Any) -> bool:
 
 def _opening_letters(text: str) -> int:
     """Return how many letters at the end may be the beginning of a fence or a tag."""
-    for count in range(min(len(_TAG) - 1, len(text)), 0, -1):
-        if _TAG.startswith(text[-count:]) or _FENCE.startswith(text[-count:]):
+    longest = max(map(len, _MARKS)) - 1
+    for count in range(min(longest, len(text)), 0, -1):
+        if any(mark.startswith(text[-count:]) for mark in _MARKS):
             return count
     return 0
 

@@ -53,6 +53,7 @@ def shown_and_held(pieces: list[str]) -> tuple[list[str], str]:
         (f"<tool_call>\n{CALL}\n</tool_call>", 1),
         (f"<tool_call>{CALL}</tool_call>\n<tool_call>{CALL}</tool_call>", 2),
         (f"Сейчас.\n<tool_call>{CALL}</tool_call>", 1),
+        (f"<tools>\n{CALL}\n</tools>", 1),
         (f"```json\n{CALL}\n```", 1),
         (f"```\n{CALL}\n```", 1),
         (f"```JSON\r\n{CALL}\r\n```", 1),
@@ -179,6 +180,8 @@ PARTS = st.sampled_from(
         "```",
         "<tool_call>",
         "</tool_call>",
+        "<tools>",
+        "</tools>",
         "Сейчас. ",
         "\n",
         '{"name": "',
@@ -206,7 +209,14 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
-DRESSES = ["{}", " {}\n", "<tool_call>{}</tool_call>", "```json\n{}\n```", "Сейчас.\n```\n{}\n```\nВот."]
+DRESSES = [
+    "{}",
+    " {}\n",
+    "<tool_call>{}</tool_call>",
+    "<tools>{}</tools>",
+    "```json\n{}\n```",
+    "Сейчас.\n```\n{}\n```\nВот.",
+]
 
 
 @given(st.dictionaries(st.text(max_size=8), JSON, max_size=3), st.sampled_from(DRESSES), st.data())

@@ -12,7 +12,7 @@ from engine.core.feed import Feed
 from engine.core.settings import Settings
 from engine.domains.runs import ChatModel, ModelUnavailable
 
-_PROBE_SECONDS = 0.5
+_PROBE_SECONDS = 3.0  # A busy machine answers late, and taking the embedded one instead means 1 GB to fetch.
 _PREFERRED = "qwen2.5:7b"
 _EXAMPLES = {
     "ollama": "ollama:qwen2.5:7b",
