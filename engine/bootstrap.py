@@ -88,6 +88,7 @@ class Engine:
         self.roles = roles
         self.office = office
         self.thinks = thinks
+        self.stand_in: StandIn | None = None
         self.registration = Registration(database, settings.registration)
         self.guard = sessions.SessionGuard(database, lifetime_seconds=token_seconds)
         self.entrance = sessions.Entrance(
@@ -169,7 +170,8 @@ async def open_engine(settings: Settings, *, tiny: bool = False, works: bool = T
                 tasks.append(asyncio.create_task(thinks.run()))
             elif _may_stand_in(settings):
                 host = partial(new_worker, pool=DEFAULT_POOL, stands_in=True)
-                tasks.append(asyncio.create_task(StandIn(host, thinks).run()))
+                engine.stand_in = StandIn(host, thinks)
+                tasks.append(asyncio.create_task(engine.stand_in.run()))
             parts.push_async_callback(_end, tasks)
         yield engine
 

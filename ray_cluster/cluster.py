@@ -118,6 +118,7 @@ def environment(token: Path) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_USAGE_STATS_REPORT_URL": "http://127.0.0.1:9",  # It would tell even that they are off.
         "RAY_DEDUP_LOGS": "0",
         "RAY_ROTATION_MAX_BYTES": str(10 * 2**20),
         "RAY_ROTATION_BACKUP_COUNT": "2",
@@ -201,7 +202,7 @@ def _start_ray(arguments: Iterable[str], log: Path, variables: dict[str, str]) -
     with log.open("wb") as output:
         return subprocess.Popen(
             [
-                sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *arguments,
+                sys.executable, "-m", "ray_cluster.start", "start", "--block", *arguments,
                 "--disable-usage-stats", f"--object-store-memory={OBJECT_STORE_BYTES}",
                 "--include-log-monitor=false",  # It would send everybody's output to whoever started it.
             ],

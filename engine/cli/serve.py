@@ -73,6 +73,8 @@ async def serve_until_stopped(settings: Settings, *, tiny: bool) -> None:
         banner = asyncio.create_task(_tell_a_person(engine, address)) if sys.stdout.isatty() else None
         ray_host = _keep_ray(engine, tiny=tiny) if settings.runtime == "ray" else None
         await server._serve([listener])  # Not serve(): it would take the signals away from us.
+        if engine.stand_in is not None:
+            engine.stand_in.retire()  # What the actors hand back is for whoever comes after us.
         for task in (banner, ray_host):
             if task is not None:
                 task.cancel()

@@ -17,6 +17,13 @@ class StandIn:
         self._elsewhere = elsewhere
         self._host: WorkerHost | None = None
         self._working: asyncio.Task[None] | None = None
+        self._is_retired = False
+
+    def retire(self) -> None:
+        """Take no more runs from now on: the engine ends, and so its workers fall silent."""
+        self._is_retired = True
+        if self._host is not None:
+            self._host.rest(True)
 
     async def run(self) -> None:
         """Stand in whenever it is needed; runs in hand at the end are handed back."""
@@ -28,6 +35,8 @@ class StandIn:
             await self._leave()
 
     async def _look(self) -> None:
+        if self._is_retired:
+            return
         if not self._elsewhere.are_ready():
             if self._host is None:
                 log.info("standing_in")

@@ -120,3 +120,18 @@ async def test_those_that_stand_in_elsewhere_do_not_count(place: Place) -> None:
         await eventually(lambda: bool(place.hosts) and place.hosts[0].is_working)
 
         assert place.elsewhere.model_state() == {**READY, "workers": 0}
+
+
+async def test_once_the_engine_ends_it_takes_nothing_more(place: Place) -> None:
+    standing = StandIn(place.new_host, place.elsewhere)
+    task = asyncio.create_task(standing.run())
+    await eventually(lambda: bool(place.hosts) and place.hosts[0].is_working)
+    standing.retire()
+    assert place.hosts[0].is_resting
+    await asyncio.sleep(0.02)  # Nobody else is heard of, and all the same:
+    assert place.hosts[0].is_resting
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    assert not place.hosts[0].is_working
+    assert len(place.hosts) == 1
