@@ -30,7 +30,7 @@ PACE = Pace(first_ms=200, gap_ms=50, tokens=160)
 STREAMS = 20  # in one chat, all of them in view
 CALLED_AT_ONCE = 10  # by one message; more are refused
 # A role answers a chat in turn, so twenty streams are twenty roles; zoomed out, a screen shows them all.
-SCREEN: ViewportSize = {"width": 1600, "height": 3200}
+SCREEN: ViewportSize = {"width": 1600, "height": 5200}
 ZOOM = 0.5
 ROLE = """code: clerk{number}
 name: {{ru: "Писарь {number}", en: "Clerk {number}"}}
