@@ -28,7 +28,7 @@ FLAGS = (
 AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 SECONDS = 20_000.0  # in milliseconds, as Playwright counts
 # Where the screenshots go that people look at; nowhere when unset.
-SCREENSHOTS = os.environ.get("RUGPT_SCREENSHOTS")
+SCREENSHOTS = os.environ.get("TESTS_SCREENSHOTS")
 # A first look without a cookie is answered 401, and a wire may be cut: the browser says so in its console.
 _EXPECTED = re.compile(r"status of 401|net::ERR_(?:CONNECTION|EMPTY|SOCKET|INCOMPLETE)")
 
