@@ -1,5 +1,6 @@
 """One embedded PostgreSQL per test process, and a freshly cloned database per test."""
 
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -17,6 +18,10 @@ from engine.core.feed import Feed
 from engine.core.migrations import migrate, read_migrations
 
 TEMPLATE = "rugpt"
+
+# Under nohup or in the background these are ignored, and what tests start would inherit that.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is no bug: no example of a property test has a deadline.
 settings.register_profile("house", deadline=None)
