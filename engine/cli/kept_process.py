@@ -65,9 +65,10 @@ class KeptProcess:
             async with asyncio.timeout(self._stop_seconds):
                 await process.wait()
         except TimeoutError:
-            log.warning("process_stopped_late", module=self._module)
             process.kill()  # The kernel then ends its Ray.
             await process.wait()
+            # Last: where the terminal is closed, telling it fails.
+            log.warning("process_stopped_late", module=self._module)
 
 
 def _without_secrets() -> dict[str, str]:
