@@ -5,9 +5,8 @@ from pathlib import Path
 
 from engine.core.errors import Unavailable
 
-LEAST_BYTES = (
-    1000 * 2**20
-)  # Ray, a supervisor and one worker hold some 600 MB when idle; they have to work, too.
+# Ray, a supervisor and one worker hold some 600 MB when idle; they have to work, too.
+LEAST_BYTES = 1000 * 2**20
 MEMORY = Path("/proc/meminfo")
 LIMIT, USED = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
 

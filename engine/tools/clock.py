@@ -34,8 +34,7 @@ def describe_time(now: datetime, timezone: str, locale: str = "ru") -> str:
     if locale == "ru":
         day = f"{WEEKDAYS[local.weekday()]}, {local.day} {MONTHS[local.month - 1]} {local.year} г."
     else:
-        day = (
-            f"{local:%A}, {local.day} {local:%B} {local.year}"  # We set no locale, so C's names are English.
-        )
+        # We set no locale, so these names are C's, which are English.
+        day = f"{local:%A}, {local.day} {local:%B} {local.year}"
     offset = local.strftime("%z")
     return f"{day}, {local:%H:%M} ({getattr(local.tzinfo, 'key', 'UTC')}, UTC{offset[:3]}:{offset[3:5]})"

@@ -219,5 +219,5 @@ async def _describe(context: ToolContext, place: Workplace, event: CalendarEvent
     return f"{code}, «{plan.title}», {repeats}{times or words.over}; {whom}{does}."
 
 
-def _words(context: ToolContext) -> "Words":
+def _words(context: ToolContext) -> Words:
     return RUSSIAN if context.locale == "ru" else ENGLISH
