@@ -14,6 +14,7 @@ import pytest
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import ChannelVersions, empty_checkpoint
 from langgraph.checkpoint.postgres.base import BasePostgresSaver
+from structlog.testing import capture_logs
 
 from engine.adapters.checkpoint_saver import CheckpointSaver
 from engine.adapters.checkpoints import MOST_CONNECTIONS, Checkpoints
@@ -186,7 +187,7 @@ def test_the_crafted_blob_is_a_real_one(tmp_path: Path) -> None:
 
 
 async def test_a_database_that_goes_away_ends_the_keeping_and_not_the_run(
-    database: Database, checkpoints: Checkpoints, database_url: str, capsys: pytest.CaptureFixture[str]
+    database: Database, checkpoints: Checkpoints, database_url: str
 ) -> None:
     asked = await ask(database)
     async with checkpoints.open(asked.by.org_id) as saver:
@@ -200,12 +201,13 @@ async def test_a_database_that_goes_away_ends_the_keeping_and_not_the_run(
         )
         await owner.close()
 
-        await keep(saver, asked)
-        await keep(saver, asked)
-        assert await saver.aget_tuple(asked.thread) is None
+        with capture_logs() as heard:
+            await keep(saver, asked)
+            await keep(saver, asked)
+            assert await saver.aget_tuple(asked.thread) is None
 
     assert await rows(database_url) == before
-    assert capsys.readouterr().out.count("checkpoints_not_kept") == 1
+    assert [line["event"] for line in heard].count("checkpoints_not_kept") == 1
 
 
 async def test_a_database_that_cannot_be_reached_gives_no_saver(tmp_path: Path) -> None:

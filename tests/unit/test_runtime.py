@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from engine.cli.ray_host import DatabaseOfOneMachine, with_runtime
 from engine.core.settings import Settings
@@ -31,12 +32,13 @@ def test_it_is_ray_unless_somebody_says_otherwise() -> None:
 
 
 def test_a_machine_without_room_has_one_process_and_says_so(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(room, "free_bytes", lambda: room.LEAST_BYTES - 1)
 
-    assert with_runtime(some()).runtime == "inline"
-    assert "Ray wants 1000 MB of free memory, and there are 999." in capsys.readouterr().out
+    with capture_logs() as heard:
+        assert with_runtime(some()).runtime == "inline"
+    assert "Ray wants 1000 MB of free memory, and there are 999." in heard[0]["reason"]
     with pytest.raises(NoRoomForRay, match="--runtime inline"):
         with_runtime(some(runtime="ray"))
     assert (
