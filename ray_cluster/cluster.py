@@ -50,6 +50,12 @@ class RayNotInstalled(Unavailable):
     code = "ray_not_installed"
 
 
+class RayPortsTaken(Unavailable):
+    """Something listens where Ray would: most often this machine is one of a cluster already."""
+
+    code = "ray_ports_taken"
+
+
 class RayNotStarted(Unavailable):
     """Ray did not start in time; its own log says why."""
 
@@ -135,6 +141,21 @@ def namespace_of(settings: Settings) -> str:
     return f"rugpt-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
 
 
+def require_ports(*more: int) -> None:
+    """Raise RayPortsTaken unless the ports of a machine of several are free here, and these."""
+    own = [int(each.rpartition("=")[2]) for each in MACHINE_PORTS if "worker-port" not in each]
+    for port in (*more, *own):
+        with socket.socket() as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind(("", port))
+            except OSError as error:
+                raise RayPortsTaken(
+                    f"Port {port} is taken: this machine is one of a cluster already, by an engine with"
+                    " RUGPT_RAY_PORT or another `rugpt worker`, or some other program listens there."
+                ) from error
+
+
 def start_head(
     data_dir: Path,
     variables: Mapping[str, str],
@@ -144,8 +165,10 @@ def start_head(
 ) -> Head:
     """Start a cluster, of this machine alone unless others shall find it at a port.
 
-    `meanwhile` is called while it starts. Raises RayNotStarted when it does not come up.
+    `meanwhile` is called while it starts. Raises RayNotStarted when it does not come up, and RayPortsTaken.
     """
+    if port:
+        require_ports(port)
     folder = session_folder(data_dir)
     end_those_of(folder)  # Whoever had it before us was killed, and may have left some behind.
     mark = folder / "ray_current_cluster"
@@ -181,7 +204,8 @@ def address_towards(cluster: str) -> str:
 
 
 def join(address: str, *, cpus: str = "", gpus: str = "") -> "subprocess.Popen[bytes]":
-    """Let this machine be one of a cluster; raises RayNotStarted when it cannot be."""
+    """Let this machine be one of a cluster; raises RayNotStarted when it cannot be, and RayPortsTaken."""
+    require_ports()
     arguments = [f"--address={address}", f"--node-ip-address={address_towards(address)}", *MACHINE_PORTS]
     arguments += [f"--num-cpus={cpus}"] if cpus else []
     arguments += [f"--num-gpus={gpus}"] if gpus else []

@@ -16,6 +16,7 @@ from typing import Any
 from engine.core.errors import Refusal
 from engine.core.logging import log, set_up_logging
 from engine.core.settings import Settings
+from ray_cluster.closed import require_closed
 from ray_cluster.cluster import Head, environment, namespace_of, start_head
 from ray_cluster.release import Release, release_of
 from ray_cluster.sealed import unseal
@@ -71,6 +72,8 @@ def main() -> None:
         began = time.monotonic()
         if settings.ray_address is None:
             head = start_head(settings.data_dir, variables, port=settings.ray_port, meanwhile=import_the_rest)
+        else:
+            require_closed(settings.ray_address)  # Its head may be another one than when the engine started.
         if os.getppid() != parent:
             sys.exit(0)
         threading.Thread(target=end_after, args=(parent,), daemon=True).start()

@@ -36,9 +36,10 @@ def with_runtime(settings: Settings) -> Settings:
 def why_without_ray(settings: Settings) -> Unavailable | None:
     """Return why runs have to be worked by this process, though nobody has said so; None where Ray can.
 
-    Where Ray was asked for, by its name, an address or a port, that is raised. So is DatabaseOfOneMachine for
-    a cluster of several machines over the embedded database.
+    Where Ray was asked for, by its name, an address or a port, that is raised. So are DatabaseOfOneMachine
+    for a cluster of several machines over the embedded database, and RayClusterOpen for one without a token.
     """
+    from ray_cluster.closed import require_closed
     from ray_cluster.cluster import require_ray
     from ray_cluster.room import require_room
 
@@ -53,6 +54,8 @@ def why_without_ray(settings: Settings) -> Unavailable | None:
         if is_of_several or "runtime" in settings.model_fields_set:
             raise
         return why
+    if settings.ray_address is not None:
+        require_closed(settings.ray_address)
     return None
 
 

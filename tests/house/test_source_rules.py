@@ -22,6 +22,7 @@ EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "manag
 READ_THE_ENVIRONMENT = (
     "engine/core/settings.py",
     "engine/bootstrap.py",
+    "ray_cluster/closed.py",  # hands it on, without a token
     "ray_cluster/cluster.py",  # hands it on, with what closes Ray
     "ray_cluster/host.py",
     "ray_cluster/machine.py",

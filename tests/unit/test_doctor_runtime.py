@@ -6,7 +6,8 @@ from pydantic import SecretStr
 from engine.cli.doctor.findings import State
 from engine.cli.doctor.runtime import look_at_runtime
 from engine.core.settings import Settings
-from ray_cluster import room
+from ray_cluster import closed, room
+from ray_cluster.closed import RayClusterOpen
 
 HERE = SecretStr("postgresql://app@127.0.0.1/rugpt")
 SOCKET = SecretStr("postgresql://app@/rugpt?host=/var/run/postgresql")
@@ -30,6 +31,7 @@ def test_it_says_who_works_runs_and_what_keeps_them(
     given: dict[str, object], state: State, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room, "free_bytes", lambda: None)
+    monkeypatch.setattr(closed, "require_closed", lambda address: None)
 
     (found,) = look_at_runtime(Settings(_env_file=None, **given))  # type: ignore[arg-type, call-arg]
 
@@ -44,3 +46,16 @@ def test_it_says_where_there_is_no_room_for_ray(monkeypatch: pytest.MonkeyPatch)
 
     assert found.state is State.NOTE
     assert "500" in found.text
+
+
+def test_it_says_that_a_cluster_is_open_to_strangers(monkeypatch: pytest.MonkeyPatch) -> None:
+    def let_in(address: str) -> None:
+        raise RayClusterOpen(f"{address} asks for no token")
+
+    monkeypatch.setattr(closed, "require_closed", let_in)
+    settings = Settings(_env_file=None, ray_address="10.0.0.1:6379", database_url=THERE)  # type: ignore[call-arg]
+
+    (found,) = look_at_runtime(settings)
+
+    assert found.state is State.MISSING
+    assert "asks for no token" in found.text

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from bench.processes import ROOT
 from engine.core.settings import Settings
 from ray_cluster import cluster, models
-from ray_cluster.cluster import RayTokenUnsafe, environment, is_open_to_others, token_file
+from ray_cluster.cluster import RayPortsTaken, RayTokenUnsafe, environment, is_open_to_others, token_file
 from ray_cluster.models import place_of
 from ray_cluster.release import release_of
 from ray_cluster.sealed import SettingsSealBroken, seal, unseal
@@ -133,6 +133,17 @@ def test_the_way_to_a_cluster_is_an_address_of_this_machine() -> None:
     assert cluster.address_towards("127.0.0.1:6379") == "127.0.0.1"
     with pytest.raises(cluster.RayNotStarted, match="no way"):
         cluster.address_towards("nowhere")
+
+
+def test_a_machine_whose_ports_are_taken_says_so_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(
+            cluster, "MACHINE_PORTS", (f"--node-manager-port={port}", "--min-worker-port=10002")
+        )
+        with pytest.raises(RayPortsTaken, match=f"Port {port} is taken"):
+            cluster.join("127.0.0.1:1")
+    cluster.require_ports()
 
 
 def test_a_strange_cluster_is_not_joined_without_its_token(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Where runs are worked: by Ray, unless somebody says otherwise or the machine cannot have it."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ from structlog.testing import capture_logs
 
 from engine.cli.ray_host import DatabaseOfOneMachine, with_runtime
 from engine.core.settings import Settings
-from ray_cluster import cluster, room
+from ray_cluster import closed, cluster, room
+from ray_cluster.closed import RayClusterOpen, require_closed
 from ray_cluster.cluster import RayNotInstalled
 from ray_cluster.room import NoRoomForRay, free_bytes
 
@@ -22,6 +24,7 @@ def some(**changes: object) -> Settings:
 @pytest.fixture(autouse=True)
 def _room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "free_bytes", lambda: room.LEAST_BYTES)
+    monkeypatch.setattr(closed, "require_closed", lambda address: None)
     for name in ("RUGPT_RUNTIME", "RUGPT_RAY_ADDRESS", "RUGPT_RAY_PORT", "RUGPT_DATABASE_URL"):
         monkeypatch.delenv(name, raising=False)
 
@@ -60,6 +63,24 @@ def test_a_cluster_of_several_machines_wants_a_database_that_all_of_them_reach()
         with pytest.raises(DatabaseOfOneMachine, match="RUGPT_DATABASE_URL"):
             with_runtime(some(**several))
         assert with_runtime(some(**several, **SHARED)).runtime == "ray"
+
+
+def test_a_cluster_that_asks_for_no_token_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def let_in(address: str) -> None:
+        raise RayClusterOpen(address)
+
+    monkeypatch.setattr(closed, "require_closed", let_in)
+
+    assert with_runtime(some()).runtime == "ray"  # Its own is closed from the start.
+    with pytest.raises(RayClusterOpen, match=r"10\.0\.0\.1"):
+        with_runtime(some(ray_address="10.0.0.1:6379", **SHARED))
+
+
+def test_a_cluster_that_does_not_answer_is_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+
+    require_closed(f"127.0.0.1:{port}")
 
 
 def test_what_a_container_may_use_is_less_than_what_the_machine_has(tmp_path: Path) -> None:
