@@ -1,7 +1,9 @@
 """The configuration for GPUs: what our settings ask for, nothing unknown, and readable where it is served."""
 
 import copy
+import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -108,6 +110,34 @@ def test_what_is_printed_is_read_back_as_it_was() -> None:
 
     assert yaml.safe_load(text) == config
     assert "RUGPT_OPENAI_BASE_URL=http://10.0.0.5:8000/v1" in text
+
+
+def ray_on(config: dict[str, Any]) -> tuple[int, str]:
+    """Have the Ray of this release check a configuration as it is written."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.unit.ray_llm"],
+        input=gpu.written(config),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+        timeout=50,
+    )
+    assert done.returncode in (0, 1), done.stderr
+    return done.returncode, done.stdout
+
+
+def test_ray_itself_takes_what_is_made_and_refuses_what_is_not_its_own() -> None:
+    made = gpu.gpu_config(some(), source=QWEN, accelerator="L4", replicas=(0, 4), gpus_each=2)
+    wrong = copy.deepcopy(made)
+    llm_of(wrong)["deployment_config"]["max_ongoing_requests"] = 0
+    unknown_router = copy.deepcopy(made)
+    router = llm_of(unknown_router)["deployment_config"]["request_router_config"]
+    router["request_router_class"] += "Gone"
+
+    assert ray_on(made) == (0, "")
+    assert "'max_ongoing_requests': 0" in ray_on(wrong)[1]
+    assert "PrefixCacheAffinityRouterGone" in ray_on(unknown_router)[1]
 
 
 def test_our_kinds_of_gpu_are_kinds_that_ray_knows() -> None:
