@@ -113,6 +113,8 @@ class Engine:
         while True:
             try:
                 await forget_what_is_old(self.database, keep_hours=self.settings.events_keep_hours)
+            except DatabaseAway:
+                log.warning("housekeeping_waits_for_the_database")
             except Exception:  # noqa: BLE001 - the house is kept again in a while
                 log.exception("housekeeping_failed")
             await asyncio.sleep(HOUSEKEEPING_SECONDS)

@@ -54,6 +54,7 @@ class LiveRun:
     early: dict[int, RunEvent] = field(default_factory=dict)
     mending: asyncio.Task[None] | None = None
     is_held: bool = False  # The log has not told its start yet, and nobody may hear words before it.
+    has_ended: bool = False
 
     def take(self, item: RunEvent) -> None:
         """Add what was said, or forget what an attempt that is over has said."""
@@ -62,6 +63,7 @@ class LiveRun:
             self.said.append(item.data["text"])
         elif item.kind in STARTS:
             self.said.clear()
+        self.has_ended = item.kind in ENDS
 
     def take_early(self) -> None:
         """Add what was heard beyond a gap and is now next."""

@@ -20,7 +20,7 @@ from engine.core.logging import log
 from engine.domains import approvals, chats, runs
 from engine.domains.approvals import DraftDecided
 from engine.domains.chats import Message
-from engine.domains.runs import Answered, RunEvent, RunHeard
+from engine.domains.runs import FENCE_SHIFT, Answered, Run, RunEvent, RunHeard
 
 RECHECK_SECONDS = 1.0
 PAGE = 50  # A message may have 32,000 characters, and a reader may stand still with a page in hand.
@@ -207,8 +207,13 @@ class Hub:
     def snapshots(self, chat_ids: Iterable[UUID]) -> dict[UUID, Event]:
         """Return what the runs at work in some chats have said so far, by run; none that is being mended."""
         found = [run_id for chat_id in chat_ids for run_id in self._runs_by_chat.get(chat_id, ())]
-        whole = [run for run_id in found if not ((run := self._runs[run_id]).early or run.is_held)]
-        return {run.run_id: run.snapshot() for run in whole}
+        known = [run for run_id in found if (run := self._runs[run_id]).last_id >= 0]
+        return {run.run_id: run.snapshot() for run in known if not (run.early or run.is_held)}
+
+    def expect(self, org_id: UUID, run: Run) -> None:
+        """Know of a run at work whose words somebody has from its rows: its readers are told what follows."""
+        if run.id not in self._runs and self._floors.get(run.id, -1) < run.fence << FENCE_SHIFT:
+            self._add_run(LiveRun(org_id, run.chat_id, run.id, run.answer_id))
 
     # Numbered events.
 
@@ -239,8 +244,11 @@ class Hub:
             self._turn_run(announcement)
 
     def _push(self, event: Event, announcement: Announcement) -> None:
+        whole = self._whole_answer(event)
         early = self._turn_run(announcement)
         for subscription in list(self._by_channel.get(announcement.channel, ())):
+            if whole is not None:
+                subscription.push(whole)
             subscription.push(event)
             if early is not None:
                 subscription.push(early)
@@ -258,8 +266,7 @@ class Hub:
         run_id, seq = UUID(str(data["run_id"])), data["seq"]
         run = self._runs.get(run_id)
         if kind in ENDS:
-            self._forget_run(run_id)
-            self._set_floor(run_id, seq)
+            self._forget_run(run_id, floor=seq)
         elif run is not None and run.last_id > seq:
             run.is_held = False
             return run.snapshot()
@@ -270,6 +277,23 @@ class Hub:
                 run.said.clear()
                 run.last_id = max(run.last_id, seq - 1)
         return None
+
+    def _whole_answer(self, event: Event) -> Event | None:
+        """Learn that a role's answer was posted; words of it that come later are too late.
+
+        Returns all of it as words when the last of them were not heard here: they may be on their way
+        still, or were lost, and the log was read before that showed.
+        """
+        message, seq = event.data.get("message"), event.data.get("seq")
+        if event.kind != "message.created" or message is None or seq is None:
+            return None
+        run_id = UUID(str(message["run_id"]))
+        run = self._runs.get(run_id)
+        self._forget_run(run_id, floor=seq)
+        if run is None or run.last_id >= seq:
+            return None  # Nobody has heard a word of it, or everybody all of them.
+        data = {"run_id": run_id, "message_id": message["id"], "seq": seq, "text": message["content"]}
+        return unnumbered("run.snapshot", data, seq=seq)
 
     def _set_floor(self, run_id: UUID, seq: int) -> None:
         self._floors[run_id] = max(seq, self._floors.pop(run_id, -1))
@@ -338,14 +362,12 @@ class Hub:
     def _hear(self, heard: RunHeard, item: RunEvent) -> None:
         run = self._runs.get(heard.run_id)
         if run is None:
-            run = self._runs[heard.run_id] = LiveRun(
-                heard.org_id, heard.chat_id, heard.run_id, heard.answer_id
-            )
-            self._runs_by_chat[heard.chat_id].add(heard.run_id)
-        if item.kind in ENDS:
-            self._forget_run(run.run_id)
-            self._set_floor(run.run_id, item.id)
-        elif item.id > run.last_id:
+            if item.kind in ENDS:
+                self._set_floor(heard.run_id, item.id)
+                return
+            run = LiveRun(heard.org_id, heard.chat_id, heard.run_id, heard.answer_id)
+            self._add_run(run)
+        if item.id > run.last_id:
             if follows(item.id, run.last_id) and not run.early:
                 self._take(run, item)
             elif len(run.early) < MOST_EARLY:
@@ -355,7 +377,9 @@ class Hub:
 
     def _take(self, run: LiveRun, item: RunEvent) -> None:
         run.take(item)
-        if item.kind == "run.delta" and not run.is_held:
+        if run.has_ended:
+            self._forget_run(run.run_id, floor=run.last_id)
+        elif item.kind == "run.delta" and not run.is_held:
             self._tell_words(run, item.data["text"])
         log_tail = self._logs.get(run.org_id)
         if item.kind in STARTS and log_tail is not None and self._floors.get(run.run_id, -1) < item.id - 1:
@@ -399,11 +423,18 @@ class Hub:
             run.early.clear()  # Whatever is still missing shows at the next words.
             if not run.is_held:
                 self._tell_all(run)
+            if run.has_ended:
+                self._forget_run(run.run_id, floor=run.last_id)
         except Exception:  # noqa: BLE001 - the next words try again, and nobody waits for this task
             log.exception("live_mend_failed", org_id=str(run.org_id), run_id=str(run.run_id))
             run.early.clear()
 
-    def _forget_run(self, run_id: UUID) -> None:
+    def _add_run(self, run: LiveRun) -> None:
+        self._runs[run.run_id] = run
+        self._runs_by_chat[run.chat_id].add(run.run_id)
+
+    def _forget_run(self, run_id: UUID, *, floor: int) -> None:
+        self._set_floor(run_id, floor)
         run = self._runs.pop(run_id, None)
         if run is not None:
             self._drop(self._runs_by_chat, run.chat_id, run_id)

@@ -121,6 +121,9 @@ async def words_so_far(caller: Caller, hub: Hub, chat_ids: Iterable[UUID]) -> li
             for run in active
             if run.id not in here
         }
+    for run in active:
+        if run.id in elsewhere:
+            hub.expect(caller.actor.org_id, run)
     # Taken again after the wait: what was said meanwhile belongs to the snapshot, or follows it.
     return list({**elsewhere, **hub.snapshots(chat_ids)}.values())
 

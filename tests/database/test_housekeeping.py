@@ -1,9 +1,13 @@
 """What has outlived its use goes, however much of it there is."""
 
 import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
 from unittest.mock import patch
 
 import asyncpg
+import pytest
+from structlog.testing import capture_logs
 
 from engine import bootstrap
 from engine.core.database import Database
@@ -33,3 +37,20 @@ async def test_all_that_is_old_goes_in_one_round_and_the_rest_stays(
     sessions_left = await owner.fetchval("SELECT count(*) FROM sessions")
     await owner.close()
     assert (left, sessions_left) == (kept, 3)
+
+
+async def test_a_database_that_is_away_is_told_in_a_line_and_the_house_is_kept_again(
+    database: Database,
+) -> None:
+    engine = cast(Any, SimpleNamespace(database=database, settings=SimpleNamespace(events_keep_hours=48)))
+    await database.close()
+
+    with (
+        capture_logs() as heard,
+        patch.object(bootstrap, "HOUSEKEEPING_SECONDS", 0.001),
+        pytest.raises(TimeoutError),
+    ):
+        await asyncio.wait_for(bootstrap.Engine.keep_house(engine), 0.2)
+
+    assert [line["event"] for line in heard].count("housekeeping_waits_for_the_database") >= 2
+    assert {line["log_level"] for line in heard} <= {"warning", "debug"}

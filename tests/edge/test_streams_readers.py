@@ -15,6 +15,7 @@ from engine.domains.runs import RunHeard
 from engine.domains.users import UserChanges
 from tests.edge.serving import (
     API,
+    ENDS,
     WORDS,
     Client,
     Stage,
@@ -62,7 +63,6 @@ async def test_words_that_the_feed_loses_are_read_from_the_rows(
     lost: list[object] = []
 
     def lose(item: object) -> None:
-        # The last words of all are not lost: the whole answer follows them.
         if isinstance(item, RunHeard) and len(lost) < 12 and chance.random() < 0.5:
             lost.append(item)
         else:
@@ -78,6 +78,56 @@ async def test_words_that_the_feed_loses_are_read_from_the_rows(
     assert len(lost) >= 5
     assert words_of(heard, run_id) == TEXT + TEXT
     assert [event.kind for event in heard].count("run.snapshot") >= 1
+
+
+@pytest.mark.parametrize("is_end_lost", [True, False])
+async def test_last_words_that_the_feed_loses_are_told_before_the_answer(
+    stage: Stage, ann: Client, monkeypatch: pytest.MonkeyPatch, is_end_lost: bool
+) -> None:
+    feed = stage.world.database.feed
+    bring = feed.send
+    heard_words = 0
+
+    def lose(item: object) -> None:
+        nonlocal heard_words
+        is_word = isinstance(item, RunHeard) and item.events[-1].kind == "run.delta"
+        heard_words += is_word
+        is_end = isinstance(item, RunHeard) and item.events[-1].kind in ENDS
+        if not (is_word and heard_words > 5) and not (is_end and is_end_lost):
+            bring(item)
+
+    monkeypatch.setattr(feed, "send", lose)
+    stage.script(say(*WORDS, pause=0.03))
+    chat_id = await ann.open_chat()
+    of_chat = await ann.follow(f"/chats/{chat_id}/events")
+    await until(of_chat, kind("hello"))
+    of_post = await ann.follow(f"/chats/{chat_id}/messages", body={"content": "@@lawyer, ау"})
+    heard, of_question = await until(of_chat, kind("run.completed")), await to_the_end(of_post)
+
+    assert heard_words > 10
+    for events in (heard, of_question):
+        run_id = events[-1].data["run_id"]
+        before = next(no for no, each in enumerate(events) if each.data.get("message", {}).get("role"))
+        assert words_of(events[:before], run_id) == events[before].data["message"]["content"] == TEXT
+        assert [each.kind for each in events[before:]] == ["message.created", "run.completed"]
+
+
+async def test_words_read_from_rows_alone_are_completed_before_the_answer(
+    stage: Stage, ann: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = stage.world.database.feed
+    bring = feed.send
+    monkeypatch.setattr(feed, "send", lambda item: None if isinstance(item, RunHeard) else bring(item))
+    stage.script(say(*WORDS, pause=0.03))
+    chat_id = await ann.open_chat()
+    run_id, _ = await asked(ann, chat_id)
+    await asyncio.sleep(0.5)
+    heard = await until(await ann.follow(f"/chats/{chat_id}/events"), kind("run.completed"))
+
+    first = next(each for each in heard if each.kind == "run.snapshot")
+    before = next(no for no, each in enumerate(heard) if each.kind == "message.created")
+    assert 0 < len(first.data["text"]) < len(TEXT)
+    assert words_of(heard[:before], run_id) == heard[before].data["message"]["content"] == TEXT
 
 
 async def test_a_number_that_the_log_does_not_hold_costs_one_look(

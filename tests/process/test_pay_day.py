@@ -37,7 +37,6 @@ async def test_an_event_fires_once_and_the_draft_it_leads_to_is_signed_in_telegr
             "RUGPT_DATABASE_URL": application_url,
             "RUGPT_DATABASE_OWNER_URL": database_url,
             "RUGPT_SECRET_KEY": SECRET,
-            "RUGPT_RUNTIME": "inline",  # Two Rays and four models at once are too much for a small machine.
         }
         engines: list[EngineProcess] = []
         for name in ("first", "second"):

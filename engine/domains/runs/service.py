@@ -299,8 +299,10 @@ async def finish(tx: Transaction, outcomes: list[Outcome]) -> set[UUID]:
         await tx.emit(AnswersPosted(completed))
     approvers = {outcome.claim.answer_id: outcome.approvers for outcome in completed}
     claims = {outcome.claim.answer_id: outcome.claim for outcome in completed}
+    last_words = {outcome.claim.answer_id: outcome.unwritten[-1].id - 1 for outcome in completed}
     for message in posted:
-        data = {"message_id": message.id, "chat_id": message.chat_id}
+        # `seq`: whoever has heard the words up to there has heard all of them.
+        data = {"message_id": message.id, "chat_id": message.chat_id, "seq": last_words[message.id]}
         claim = claims[message.id]
         live = Answered(message, approvers[message.id], claim.id, claim.asker_id)
         tx.announce(message.chat_id, "message.created", data, live=live)
