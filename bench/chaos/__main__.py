@@ -13,7 +13,7 @@ from rich.console import Console
 
 from bench import report
 from bench.chaos.crowd import Crowd
-from bench.chaos.monkey import Monkey
+from bench.chaos.monkey import ROUND, Monkey
 from bench.chaos.stage import set_stage
 from bench.chaos.verdict import Verdict, judge, until_quiet
 from bench.figures import percentile
@@ -76,15 +76,21 @@ def section(verdict: Verdict, monkey: Monkey, crowd: Crowd, seconds: float, seed
         ("takeover from a killed worker", _seconds(verdict.of_one)),
         ("takeover when all of Ray was killed", _seconds(verdict.of_all)),
     )
-    troubles = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in monkey.done.most_common())
+    troubles = ", ".join(f"{_words(name)} {count}" for name, count in monkey.done.most_common())
+    missing = ", ".join(_words(name) for name in ROUND if not monkey.done[name])
     load = os.getloadavg()[1]
     notes = (
         f"In the last five minutes {load:.0f} processes wanted to run at once on {os.cpu_count()} cores.",
         f"Seed {seed}; {seconds:.0f} s. Trouble: {troubles or 'none'}.",
+        *((f"It was too short to {missing}.",) if missing else ()),
         *((f"Not completed: {verdict.reasons}.",) if verdict.reasons else ()),
         *((f"Never acknowledged: {crowd.given_up}.",) if crowd.given_up else ()),
     )
     return Section("chaos", "Killed and stopped at random", ("", ""), rows, notes)
+
+
+def _words(trouble: str) -> str:
+    return trouble.replace("_", " ")
 
 
 def _seconds(takeovers: Sequence[float]) -> str:

@@ -29,18 +29,21 @@ pytestmark = [
 ]  # fmt: skip
 QUESTION = "@@hr Напомни мне завтра в 10 о сроке."
 DYING = Path(__file__).parent / "dying"
-# After these nobody begins the run anew: it had ended.
-ENDED = ("after_the_finish",)
+# Here the run had not been claimed for good, or had ended already: nobody begins it anew.
+NOT_BEGUN_ANEW = ("claiming", "after_the_finish", "finish_half_told")
 PHASES = (
+    pytest.param("claiming", marks=pytest.mark.system),
     "claimed",
     "begun",
     "model_called",
     "speaking",
+    pytest.param("writing_words", marks=pytest.mark.system),
     "tool_running",
     "between_steps",
     "before_the_finish",
     "finish_uncommitted",
-    *ENDED,
+    "after_the_finish",
+    pytest.param("finish_half_told", marks=pytest.mark.system),
 )
 PLAN = Script(pieces=(), tool_calls=(("create_event", '{"title": "Срок", "when": "завтра в 10"}'),))
 
@@ -64,9 +67,9 @@ class Firm(RayEngine):
         await follower.until(lambda seen: run_id in seen.runs and bool(seen.runs[run_id].text))
         return follower, run_id
 
-    async def listen(self) -> Follower:
-        """Open a chat and follow it."""
-        follower = Follower(self.ann, await self.ann.open_chat())
+    async def listen(self, chat_id: str | None = None) -> Follower:
+        """Follow a chat, a new one unless it is named."""
+        follower = Follower(self.ann, chat_id or await self.ann.open_chat())
         self.followers.append(follower)
         await follower.begin()
         return follower
@@ -163,6 +166,8 @@ async def test_a_worker_that_dies_in_any_phase_of_a_run_leaves_exactly_one_end(
     answer = slowly(words=20, gap_seconds=0.03)
     firm.model.plan = lambda body: answer if has_tool_result(body) else PLAN
     follower = await firm.listen()
+    returning = await firm.listen(follower.chat_id)  # It loses its connection when the worker dies.
+    coming_back = asyncio.create_task(returning.until(lambda seen: seen.has_ended(), seconds=60))
     died = firm.folder / f"{phase}.died"
     if phase == "model_called":
         asked = len(firm.model.requests)
@@ -173,14 +178,19 @@ async def test_a_worker_that_dies_in_any_phase_of_a_run_leaves_exactly_one_end(
     else:
         (firm.folder / phase).touch()
         run_id = (await firm.ann.post(follower.chat_id, QUESTION))["runs"][0]["id"]
-    restarts = 0 if phase in ENDED else 1
+    restarts = 0 if phase in NOT_BEGUN_ANEW else 1
     await eventually(died.exists, seconds=20, what="the death")
+    returning.cut()
     await follower.until(
         lambda seen: seen.has_ended() or any(run.restarts for run in seen.runs.values()), seconds=60
     )
     seconds = time.time() - died.stat().st_mtime
 
     await ends_once(follower, run_id, restarts=restarts)
+    await coming_back
+    await ends_once(returning, run_id, restarts=restarts)
+    assert (returning.connections, follower.connections) == (2, 1)
+    assert returning.picture.messages == follower.picture.messages
     assert seconds <= TAKEOVER_SECONDS
     await check_what_is_kept(firm, run_id, fence=1 + restarts)
 
@@ -217,6 +227,7 @@ async def test_an_actor_that_stood_still_past_its_lease_ends_nothing(firm: Firm)
     assert len(firm.processes(WORKER)) == 2
 
 
+@pytest.mark.system
 async def test_a_worker_that_stands_still_for_ever_is_replaced(firm: Firm) -> None:
     follower, run_id = await firm.ask(words=60)
     frozen = await firm.process_of(run_id)
@@ -275,8 +286,15 @@ async def test_nobody_joins_the_cluster_without_its_token(firm: Firm) -> None:
     assert b"nauth" in complained or b"oken" in complained, complained[-2000:]
 
 
-@pytest.mark.parametrize("lost", ["/raylet/raylet", "gcs_server"])
-async def test_when_the_raylet_or_the_head_is_lost_somebody_goes_on(firm: Firm, lost: str) -> None:
+@pytest.mark.parametrize(
+    "lost",
+    [
+        "/raylet/raylet",
+        pytest.param("gcs_server", marks=pytest.mark.system),
+        pytest.param("ray_cluster.host", marks=pytest.mark.system),
+    ],
+)
+async def test_when_raylet_head_or_host_is_lost_somebody_goes_on(firm: Firm, lost: str) -> None:
     await firm.engine.wait_until_worked_by(2)
     follower, run_id = await firm.ask(words=100)
     for one in firm.processes(lost):

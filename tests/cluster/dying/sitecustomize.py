@@ -57,6 +57,15 @@ def arm() -> None:
     from engine.worker import attempt, recorder, worker
 
     before(worker.Worker, "_begin", "claimed")
+    claim = runs.claim
+
+    async def claim_and_die(*given: Any, **named: Any) -> Any:
+        claims = await claim(*given, **named)
+        if claims:
+            die("claiming")
+        return claims
+
+    runs.claim = claim_and_die
     before(attempt.Attempt, "announced", "begun")
     said = itertools.count()
     before(
@@ -71,10 +80,13 @@ def arm() -> None:
     before(
         Feed, "send", "after_the_finish", is_it=lambda _, item: isinstance(item, RunHeard) and has_ended(item)
     )
+    before(Feed, "send", "finish_half_told", is_it=lambda _, item: tells_of_the_end(item))
     write = recorder._write_entries
 
     async def write_and_die(tx: Any, entries: list[recorder.Entry]) -> None:
         await write(tx, entries)
+        if any(event.kind == "run.delta" for entry in entries for event in entry.events):
+            die("writing_words")
         if any(entry.outcome is not None for entry in entries) and is_due("finish_uncommitted"):
             await tx.number_announcements()
             die("finish_uncommitted")
@@ -85,6 +97,12 @@ def arm() -> None:
 def has_ended(heard: Any) -> bool:
     """Whether it is the end of a run that is heard."""
     return bool(heard.events[-1].kind == "run.completed")
+
+
+def tells_of_the_end(item: Any) -> bool:
+    """Whether the log's line of a run's end is heard, which comes after that of its answer."""
+    announcement = getattr(item, "announcement", None)
+    return announcement is not None and bool(announcement.kind == "run.completed")
 
 
 class Arming(importlib.abc.MetaPathFinder):
