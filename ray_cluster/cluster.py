@@ -30,6 +30,7 @@ SHORTEST_TOKEN = 32
 PR_SET_PDEATHSIG = 1
 MOST_SESSIONS = 16
 _locks: list[IO[str]] = []  # held until this process ends
+DASHBOARD = ("--include-dashboard=true", "--dashboard-host=127.0.0.1", "--dashboard-port=8265")
 # Where a machine of several listens; deploy/firewall/rugpt.nft and docs/guides/ports.md name the same.
 MACHINE_PORTS = (
     "--node-manager-port=6380", "--object-manager-port=6381", "--runtime-env-agent-port=6382",
@@ -161,6 +162,7 @@ def start_head(
     variables: Mapping[str, str],
     *,
     port: int = 0,
+    has_dashboard: bool = False,
     meanwhile: Callable[[], object] = lambda: None,
 ) -> Head:
     """Start a cluster, of this machine alone unless others shall find it at a port.
@@ -177,10 +179,10 @@ def start_head(
         if not session.is_symlink():
             shutil.rmtree(session, ignore_errors=True)
     log = folder / "head.log"
-    arguments = ["--head", f"--port={port}", f"--temp-dir={folder}", "--include-dashboard=false"]
+    arguments = ["--head", f"--port={port}", f"--temp-dir={folder}"]
+    arguments += DASHBOARD if has_dashboard else ("--include-dashboard=false",)
     arguments += ["--no-monitor", "--include-log-monitor=false"]  # They serve an autoscaler and terminals.
     arguments += MACHINE_PORTS if port else ()
-    arguments += ["--no-monitor"]  # It would ask a cloud for machines.
     process = _start_ray(arguments, log, {**os.environ, **variables})
     try:
         meanwhile()

@@ -71,7 +71,13 @@ def main() -> None:
     try:
         began = time.monotonic()
         if settings.ray_address is None:
-            head = start_head(settings.data_dir, variables, port=settings.ray_port, meanwhile=import_the_rest)
+            head = start_head(
+                settings.data_dir,
+                variables,
+                port=settings.ray_port,
+                has_dashboard=settings.ray_dashboard,
+                meanwhile=import_the_rest,
+            )
         else:
             require_closed(settings.ray_address)  # Its head may be another one than when the engine started.
         if os.getppid() != parent:

@@ -16,7 +16,8 @@ KINDS = (".py", ".sql", ".yaml", ".md")
 # What workers do is the same, whatever an engine says here.
 OF_THE_ENGINE_ALONE = {
     "host", "port", "data_dir", "database_owner_url", "secret_key", "registration", "access_token_minutes",
-    "refresh_token_days", "trusted_proxies", "ray_address", "ray_port", "ray_token_file", "events_keep_hours",
+    "refresh_token_days", "trusted_proxies", "ray_address", "ray_port", "ray_token_file", "ray_dashboard",
+    "events_keep_hours",
 }  # fmt: skip
 
 

@@ -1,9 +1,10 @@
-"""`ray start`, but for the process of its dashboard, which is off: `python -m ray_cluster.start start …`.
+"""`ray`, but without the process of its dashboard where that is off: `python -m ray_cluster.start start …`.
 
 What Ray leaves of that process with the dashboard off asks clouds whether the machine is theirs, and tells
 Ray's makers that statistics are off. Nothing of ours shall call outside.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 
@@ -12,12 +13,17 @@ def main() -> None:
     from ray._private import services
     from ray.scripts import scripts
 
-    services.start_api_server = _none  # As when it could not be started, which Ray takes in its stride.
+    services.start_api_server = _where_asked(services.start_api_server)
     scripts.main()  # type: ignore[no-untyped-call]  # Ray gives it no types.
 
 
-def _none(*_: Any, **__: Any) -> tuple[None, None]:
-    return None, None
+def _where_asked(start: Callable[..., Any]) -> Callable[..., Any]:
+    def start_where_asked(include_dashboard: bool | None, *others: Any, **named: Any) -> Any:
+        if include_dashboard:
+            return start(include_dashboard, *others, **named)
+        return None, None  # As when it could not be started, which Ray takes in its stride.
+
+    return start_where_asked
 
 
 if __name__ == "__main__":

@@ -118,6 +118,9 @@ class Settings(BaseSettings):
     ray_token_file: Path | None = Field(
         None, description="Ray's token, readable by nobody else; made in the data folder when unset."
     )
+    ray_dashboard: bool = Field(
+        False, description="Whether the local Ray has its dashboard, on 127.0.0.1:8265; needs ray[default]."
+    )
     workers: int = Field(1, ge=1, le=64, description="Ray actors that work runs, at least.")
     workers_most: int = Field(4, ge=1, le=1000, description="Ray actors that work runs, at most.")
     pools: str = Field(

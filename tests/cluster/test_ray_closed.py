@@ -1,4 +1,4 @@
-"""A cluster that asks for no token has none of us: not an engine, and not a machine."""
+"""A cluster that asks for no token has none of us, and one of ours shows nothing unasked."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ import pytest
 from bench.processes import ROOT, DidNotStart
 from engine.core.settings import Settings
 from ray_cluster.closed import RayClusterOpen, require_closed
-from ray_cluster.cluster import Head, environment, start_head, token_file
+from ray_cluster.cluster import Head, RayNotStarted, environment, start_head, token_file
 from tests.process.conftest import StartEngine
 
 pytestmark = [pytest.mark.cluster, pytest.mark.system, pytest.mark.timeout(120)]
@@ -64,3 +64,8 @@ def test_a_cluster_of_ours_is_closed(tmp_path: Path, token: Path) -> None:
         require_closed(head.address)
     finally:
         head.stop()
+
+
+def test_the_dashboard_is_started_where_it_is_asked_for(tmp_path: Path, token: Path) -> None:
+    with pytest.raises(RayNotStarted, match="Cannot include dashboard with missing packages"):
+        start_head(tmp_path, environment(token), has_dashboard=True)

@@ -5,6 +5,7 @@ Names, ports, policies and options are the manifests' own; the images, KubeRay a
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,8 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 FOLDER = ROOT / "deploy" / "kubernetes"
 TOKEN = "t" * 44
 HEAD = "rugpt-ray-head-svc"  # what KubeRay calls the head of the cluster rugpt-ray
+# What the image has under the name by which KubeRay starts it.
+RAY = (sys.executable, *(ROOT / "deploy" / "ray").read_text("utf-8").split("/bin/python")[1].split()[:-1])
 NO_DNS = {"GRPC_DNS_RESOLVER": "native"}  # gRPC's own resolver would wait for a name server: here are none.
 
 
@@ -54,7 +57,7 @@ class Pod:
             f"--{name}" if value == "true" else f"--{name}={value}" for name, value in parameters.items()
         ]
         node = subprocess.Popen(
-            [*self.within, sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *flags, *more],
+            [*self.within, *RAY, "start", "--block", *flags, *more],
             env={**os.environ, **NO_DNS, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -75,12 +78,29 @@ class Pod:
             (rule,) = policies[name]["ingress"]
             ports = ", ".join(f"{port['port']}-{port.get('endPort', port['port'])}" for port in rule["ports"])
             rules.append(f"ip saddr {{ {', '.join(sources)} }} tcp dport {{ {ports} }} accept")
-        chain = "\n".join(["type filter hook input priority 0; policy drop;", *rules])
-        text = f"table inet pods {{\nchain pods {{\n{chain}\n}}\n}}\n"
+        known = ", ".join({*pods, vpn})
+        text = f"""
+            table inet pods {{
+                chain in {{
+                    type filter hook input priority 0; policy drop;
+                    {"; ".join(rules)}
+                }}
+                chain out {{
+                    type filter hook output priority 0; policy accept;
+                    oifname != lo ip daddr != {{ {known} }} counter
+                }}
+            }}
+        """
         with tempfile.NamedTemporaryFile("w", suffix=".nft") as file:
             file.write(text)
             file.flush()
             self.machine.run("nft", "-f", file.name)
+
+    @property
+    def sent_outside(self) -> int:
+        """How many packets it has sent to others than the pods and the VPN."""
+        listed = self.machine.run("nft", "list", "chain", "inet", "pods", "out")
+        return int(re.findall(r"counter packets (\d+)", listed)[0])
 
 
 async def ready(url: str, seconds: float = 120) -> dict[str, Any]:
@@ -158,6 +178,7 @@ async def test_the_pods_work_together_and_runs_are_worked_where_there_are_proces
         stream.close()
 
         assert "run.completed" in kinds
+        assert [pod.sent_outside for pod in (head, worker, api)] == [0, 0, 0]
         assert workers_on(head.machine) == []
         assert workers_on(api.machine) == []
 
