@@ -119,9 +119,15 @@ def token_here(path: str) -> bytes:
     return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or path).read_bytes().strip()
 
 
-def environment(token: Path) -> dict[str, str]:
-    """Return the variables that close a cluster and keep it silent, for Ray's processes and for ours."""
+def environment(token: Path, *, is_alone: bool = False) -> dict[str, str]:
+    """Return the variables that close a cluster and keep it silent, for Ray's processes and for ours.
+
+    A machine that is alone has all of Ray on its loopback.
+    """
+    # Where it is off, Ray takes 127.0.0.1 for its machine's address and listens nowhere else.
+    alone = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"} if is_alone else {}
     return {
+        **alone,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_USAGE_STATS_ENABLED": "0",

@@ -63,7 +63,8 @@ def main() -> None:
     release = release_of(settings, token.read_bytes().strip(), since=float(sys.argv[2]))
     set_up_logging(settings.log_level)
     # What comes after belongs to actors, and they have no use for our variables.
-    variables = environment(token)
+    is_alone = settings.ray_address is None and not settings.ray_port
+    variables = environment(token, is_alone=is_alone)
     os.environ.update(variables)
     parent = os.getppid()
     head: Head | None = None

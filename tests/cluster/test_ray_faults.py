@@ -268,6 +268,7 @@ async def test_nobody_joins_the_cluster_without_its_token(firm: Firm) -> None:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": "x" * 64,
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # It would look for 127.0.0.1 at another address.
             "HOME": "/nowhere",
         },
         stdout=asyncio.subprocess.PIPE,

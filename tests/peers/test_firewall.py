@@ -46,8 +46,8 @@ def listened_on(machine: Machine) -> set[int]:
 
 
 @asynccontextmanager
-async def engine_with_ray(machine: Machine) -> AsyncIterator[EngineProcess]:
-    """Run an engine and its Ray on a machine; its API stands for the edge."""
+async def engine_with_ray(machine: Machine, **more: str) -> AsyncIterator[EngineProcess]:
+    """Run an engine and its Ray on a machine until its actors work; its API stands for the edge."""
     async with AsyncExitStack() as running:
         model = await start(
             "bench.fake_model",
@@ -60,39 +60,72 @@ async def engine_with_ray(machine: Machine) -> AsyncIterator[EngineProcess]:
             "RUGPT_MODEL": f"openai:{PACE.model}",
             "RUGPT_OPENAI_BASE_URL": f"http://127.0.0.1:{model.port}/v1",
             "RUGPT_RUNTIME": "ray",
+            **more,
         }
         engine = await EngineProcess.start(
             Path(folder), settings, is_ready=False, port=EDGE_PORT, machine=machine
         )
         running.push_async_callback(engine.terminate)
         await engine.wait_until_ready(90)
+        await engine.wait_until_worked_by(1)
         yield engine
 
 
-async def test_from_outside_only_the_edge_answers_once_the_rules_are_loaded() -> None:
+async def answered(engine: EngineProcess) -> bool:
+    """Have a role asked; return whether its answer came."""
+    ann = await register(engine.port, engine.host)
+    chat_id = await ann.open_chat()
+    follower = Follower(ann, chat_id)
+    await follower.begin()
+    await ann.post(chat_id, "@@lawyer Что со сроком?")
+    await follower.until(lambda seen: seen.has_ended(), seconds=60)
+    follower.cut()
+    await follower.check_against_fresh_load()
+    return bool(follower.picture.answers)
+
+
+def open_ports_of_ray(machine: Machine, engine: EngineProcess) -> set[int] | None:
+    """Return the ports of Ray of which the doctor warns, or None when it does not."""
+    said = machine.run(sys.executable, "-m", "engine.cli", "doctor", "--data", str(engine.data))
+    told = re.findall(r"^note +open ports: Ray listens for other machines: (.*?)\. ", said, re.MULTILINE)
+    return {int(port) for port in re.findall(r":(\d+)", told[0])} if told else None
+
+
+async def test_a_machine_that_is_alone_shows_nothing_of_ray_though_no_rules_are_loaded() -> None:
     with network(2) as net:
         server, stranger = net.machines
         async with engine_with_ray(server) as engine:
+            found = await scan(server, by=stranger)
+            assert await answered(engine)
+            of_ray = open_ports_of_ray(server, engine)
+
+    assert found == {EDGE_PORT}
+    assert of_ray is None
+
+
+async def test_from_outside_only_the_edge_answers_once_the_rules_are_loaded(
+    database_url: str, application_url: str
+) -> None:
+    with network(2) as net:
+        server, stranger = net.machines
+        several = {
+            "RUGPT_DATABASE_URL": application_url,
+            "RUGPT_DATABASE_OWNER_URL": database_url,
+            "RUGPT_RAY_PORT": str(GCS_PORT),
+        }
+        async with engine_with_ray(server, **several) as engine:
             before = await scan(server, by=stranger)
             close(server)
             after = await scan(server, by=stranger)
-            ann = await register(engine.port, engine.host)
-            chat_id = await ann.open_chat()
-            follower = Follower(ann, chat_id)
-            await follower.begin()
-            await ann.post(chat_id, "@@lawyer Что со сроком?")
-            await follower.until(lambda seen: seen.has_ended(), seconds=60)
-            follower.cut()
-            await follower.check_against_fresh_load()
+            assert await answered(engine)  # Ray goes on: what it says to itself is not turned away.
             of_ray = listened_on(server) - {EDGE_PORT}
-            doctor = server.run(sys.executable, "-m", "engine.cli", "doctor", "--data", str(engine.data))
+            warned_of = open_ports_of_ray(server, engine)
 
     assert before > {EDGE_PORT}
-    assert len(before & of_ray) >= 4  # the head, two of the node, and workers
+    assert not before & {8265, 10001}  # the dashboard and the client server, which nobody has asked for
+    assert {GCS_PORT, 6380, 6381} <= before & of_ray
     assert after == {EDGE_PORT}
-    assert follower.picture.answers  # Ray goes on: what it says to itself is not turned away.
-    (told,) = re.findall(r"^note +open ports: Ray listens for other machines: (.*?)\. ", doctor, re.MULTILINE)
-    assert {int(port) for port in re.findall(r":(\d+)", told)} == of_ray
+    assert warned_of == of_ray
 
 
 async def work_across(net: Network, token: Path, *, by: Machine) -> str:

@@ -53,6 +53,7 @@ def test_a_cluster_of_ones_own_gets_a_token_that_only_its_owner_can_read(tmp_pat
     assert token_file(settings).read_text() == path.read_text()
     told = environment(path)
     assert told["RAY_AUTH_MODE"] == "token"
+    assert told["RAY_USAGE_STATS_ENABLED"] == "0"
     assert path.read_text() not in json.dumps(told)
 
 
