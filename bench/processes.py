@@ -66,7 +66,7 @@ async def start(
     """
     handle, output = tempfile.mkstemp(prefix="rugpt-bench-", suffix=".log")
     given = environment or {}
-    paths = [str(ROOT), *filter(None, [given.get("PYTHONPATH")])]
+    paths = [*filter(None, [given.get("PYTHONPATH")]), str(ROOT)]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RUGPT_")}
     started = time.perf_counter()
     try:
