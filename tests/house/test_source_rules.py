@@ -92,6 +92,20 @@ def test_only_the_settings_read_the_environment() -> None:
     assert readers == []
 
 
+def test_nothing_is_given_to_a_runtime_environment() -> None:
+    """Ray installs and runs what stands there: no word of a user's, and none of ours, may come that far."""
+    givers = [
+        place(path, node)
+        for path in python_files("engine", "ray_cluster")
+        for node in ast.walk(parsed(path))
+        if (isinstance(node, ast.keyword) and node.arg == "runtime_env")
+        or (isinstance(node, ast.Constant) and node.value == "runtime_env")
+        or (isinstance(node, ast.Attribute | ast.Name) and "runtime_env" in ast.unparse(node).split("."))
+    ]
+
+    assert givers == []
+
+
 def test_no_file_names_a_registry_or_a_place_of_one_machine() -> None:
     named = [
         f"{place(path)}: {found[0]}"
