@@ -130,6 +130,27 @@ def test_the_cluster_runs_the_ray_of_this_release_by_options_that_it_has() -> No
     assert all(group["minReplicas"] <= group["maxReplicas"] for group in spec["workerGroupSpecs"])
 
 
+def test_rays_autoscaler_reads_what_each_group_offers_and_how_far_it_may_grow() -> None:
+    from ray.autoscaler._private.kuberay import autoscaling_config
+
+    cluster = one("RayCluster", "rugpt-ray")
+    cluster["metadata"]["namespace"] = "rugpt"
+
+    read = autoscaling_config._derive_autoscaling_config_from_ray_cr(cluster)
+
+    groups = {
+        name: (
+            each["min_workers"],
+            each["max_workers"],
+            each["resources"].get("CPU"),
+            each["resources"].get("GPU"),
+        )
+        for name, each in read["available_node_types"].items()
+    }
+    assert groups == {"headgroup": (0, 0, 0, None), "cpu": (1, 8, 2, None), "gpu": (0, 4, 4, 1)}
+    assert read["idle_timeout_minutes"] == 5
+
+
 def test_nobody_comes_in_but_the_vpn_to_nginx() -> None:
     policies = {
         each["metadata"]["name"]: each["spec"] for each in documents() if each["kind"] == "NetworkPolicy"
