@@ -1,5 +1,7 @@
 """Prove the path over a GPU: start vLLM or llama.cpp on it, measure, keep the figures in bench/RESULTS.md.
 
+The server is asked directly, then by an engine in one process and by one with Ray (`scripts/bench --ray`).
+
     python -m bench.gpu --model Qwen/Qwen2.5-7B-Instruct           vLLM, where it is installed
     python -m bench.gpu                                            llama-server with CUDA, our weights
     python -m bench.gpu --url http://127.0.0.1:8000 --model NAME   a server that runs already
@@ -26,13 +28,18 @@ import uvloop
 from rich.console import Console
 
 from bench import report
+from bench.engine_process import EngineProcess
 from bench.http1 import Connection, Event, call, request
 from bench.load import ModelAnswer, Result, Target, wave
+from bench.ray import INLINE, RAY, RUNTIMES, all_work
 from bench.report import Section
 from engine.adapters.models.weights import fetch, known_weights
+from ray_cluster.gpu import parser_of
 
 CHATS = (1, 8, 32, 64)
+ENGINE_CHATS = (1, 8)
 TOKENS = 128
+CONTEXT_TOKENS = 4096
 START_SECONDS = 600
 EMBEDDED = "qwen2.5-coder-1.5b"
 WORDS = "Ты помощник в рабочем чате. Отвечай подробно."
@@ -79,14 +86,15 @@ def gpus() -> list[str]:
 def server_command(model: str | None, port: int, weights: Path) -> tuple[str, str, list[str]]:
     """Return what serves a model on a GPU here: a name for it, the model's name and the command."""
     if model is not None and importlib.util.find_spec("vllm") is not None:
-        asked = ["--model", model, "--served-model-name", model, "--host", "127.0.0.1", "--port", str(port)]
-        python = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
-        return "vLLM", model, [*python, *asked, "--max-model-len", "8192", "--enable-prefix-caching"]
+        asked = ["--served-model-name", model, "--host", "127.0.0.1", "--port", str(port)]
+        asked += ["--max-model-len", str(CONTEXT_TOKENS), "--enable-prefix-caching"]
+        asked += ["--enable-auto-tool-choice", "--tool-call-parser", parser_of(model)]
+        return "vLLM", model, [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", model, *asked]
     if (program := shutil.which("llama-server")) is not None:
         path = fetch(known_weights()[EMBEDDED], weights)
         asked = ["--model", str(path), "--alias", EMBEDDED, "--host", "127.0.0.1", "--port", str(port)]
-        slots = ["--parallel", str(max(CHATS)), "--ctx-size", str(max(CHATS) * 1024)]
-        return "llama.cpp", EMBEDDED, [program, *asked, *slots, "--n-gpu-layers", "999"]
+        slots = ["--parallel", str(max(CHATS)), "--ctx-size", str(max(CHATS) * CONTEXT_TOKENS)]
+        return "llama.cpp", EMBEDDED, [program, *asked, *slots, "--jinja", "--n-gpu-layers", "999"]
     raise NoGpu("There is a GPU, but neither vllm (with --model) nor llama-server to serve a model on it.")
 
 
@@ -185,19 +193,66 @@ def _counted_seconds(result: Result) -> float:
     return max(turn.answer.done_at for turn in result.turns) - min(starts) if starts else float("nan")
 
 
-async def prove(console: Console, asked: argparse.Namespace) -> Section:
+async def measure_engines(
+    console: Console, port: int, model: str, *, steps: Sequence[int] = ENGINE_CHATS
+) -> dict[str, dict[int, Result]]:
+    """Have the same server asked by an engine of each runtime; return what came."""
+    results: dict[str, dict[int, Result]] = {}
+    settings = {
+        "RUGPT_MODEL_CONTEXT_TOKENS": str(CONTEXT_TOKENS),
+        "RUGPT_MODEL_ANSWER_TOKENS": str(TOKENS),
+    }
+    for runtime, chosen in RUNTIMES.items():
+        with tempfile.TemporaryDirectory(prefix="rugpt-gpu-", ignore_cleanup_errors=True) as folder:
+            engine = await EngineProcess.start(
+                Path(folder), model=model, model_port=port, settings={**settings, **chosen}
+            )
+            try:
+                await engine.register()
+                if runtime == RAY:
+                    await all_work(engine, 1)
+                chats = await engine.new_chats(max(steps))
+                results[runtime] = {
+                    each: await wave(engine.target(chats[:each]), turns=3, spread_seconds=0) for each in steps
+                }
+            finally:
+                await engine.stop()
+        console.print(f"{runtime}: measured", highlight=False)
+    return results
+
+
+def engine_section(results: Mapping[str, Mapping[int, Result]]) -> Section:
+    """Return the table of what Ray adds to the first token, with this model."""
+    rows = []
+    for chats in results[RAY]:
+        inline, with_ray = results[INLINE][chats], results[RAY][chats]
+        each = [f"{one.first_ms(0.5):.0f} / {one.first_ms(0.95):.0f}" for one in (inline, with_ray)]
+        more = with_ray.first_ms(0.5) - inline.first_ms(0.5)
+        rows.append((str(chats), *each, f"{more:.1f}", str(len(inline.errors) + len(with_ray.errors))))
+    return Section(
+        "gpu-engine",
+        "The same model behind the engine: first token p50 / p95, ms",
+        ("chats", INLINE, RAY, "more with Ray at p50", "failed"),
+        tuple(rows),
+        ("A role's prompt is longer than what the model was asked above.",),
+    )
+
+
+async def prove(console: Console, asked: argparse.Namespace) -> list[Section]:
     """Start a server on the GPU, or take the one that runs, and measure it; raise NoGpu where none is."""
     gpu = ", ".join(gpus())
     if asked.url:
         port = urlsplit(asked.url).port or 80
-        return section("a server", asked.model, gpu, None, await measure(console, port, asked.model))
+        direct = section("a server", asked.model, gpu, None, await measure(console, port, asked.model))
+        return [direct, engine_section(await measure_engines(console, port, asked.model))]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     name, model, command = server_command(asked.model, port, asked.weights)
     console.print(f"{name}: {model} on {gpu}", highlight=False)
     async with serving(command, port) as ready:
-        return section(name, model, gpu, ready, await measure(console, port, model))
+        direct = section(name, model, gpu, ready, await measure(console, port, model))
+        return [direct, engine_section(await measure_engines(console, port, model))]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -212,10 +267,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NoGpu as reason:
         console.print(f"Skipped. {reason}", highlight=False)
         return 0
-    found.show(console)
-    report.write(
-        [found], sys.argv[1:] if arguments is None else arguments, 0.0, program="python -m bench.gpu"
-    )
+    for each in found:
+        each.show(console)
+    report.write(found, sys.argv[1:] if arguments is None else arguments, 0.0, program="python -m bench.gpu")
     return 0
 
 

@@ -225,13 +225,13 @@ async def _engine(
     try:
         await engine.register()
         if runtime == RAY:
-            await _all_work(engine, int((settings or RUNTIMES[RAY])["RUGPT_WORKERS"]))
+            await all_work(engine, int((settings or RUNTIMES[RAY])["RUGPT_WORKERS"]))
         yield engine
     finally:
         await engine.stop()
 
 
-async def _all_work(engine: EngineProcess, workers: int, limit_seconds: float = 60) -> None:
+async def all_work(engine: EngineProcess, workers: int, limit_seconds: float = 60) -> None:
     """Wait until so many workers are seen, and the engine's own stands in for them no longer."""
     for _ in range(int(limit_seconds / 0.2)):
         said = engine.child.output.read_text(errors="replace")
