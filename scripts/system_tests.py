@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
     status = 0 if status == NO_TESTS and (left_out or arguments) else status
     say(f"{ENGINES} once more, with runs worked by Ray")
     again = subprocess.run(
-        [sys.executable, "-m", "pytest", ENGINES, *arguments],
+        [sys.executable, "-m", "pytest", "-m", "", ENGINES, *arguments],  # those of the second stage as well
         cwd=ROOT,
         env={**os.environ, "TESTS_RUNTIME": "ray"},
         check=False,

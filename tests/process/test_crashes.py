@@ -94,7 +94,7 @@ async def test_a_crash_while_the_model_thinks_is_taken_over_within_15_seconds_by
     start_engine: StartEngine, follow: Follow, model: PlannedModel, owner: asyncpg.Connection
 ) -> None:
     model.script = Script(first_token_seconds=60)
-    lease = {"RUGPT_LEASE_SECONDS": ""}
+    lease = {"RUGPT_LEASE_SECONDS": "", **ONE_PROCESS}
     first, second = await start_engine(**lease), await start_engine(**lease)
     ann = await register(first.port)
     chat_id = await ann.open_chat()
