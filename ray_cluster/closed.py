@@ -4,14 +4,13 @@ A process of its own tries, because Ray decides once in a process whether it sho
 """
 
 import os
-import socket
 import subprocess
 import sys
 
 from engine.core.errors import Invalid
+from ray_cluster.reach import ClusterOutOfReach, require_cluster
 
 TRY_SECONDS = 15.0
-CONNECT_SECONDS = 3.0
 OPEN = 3  # the status of a try that was let in
 
 
@@ -23,6 +22,10 @@ class RayClusterOpen(Invalid):
 
 def require_closed(address: str) -> None:
     """Raise RayClusterOpen when a cluster asks for no token; one that does not answer may come yet."""
+    try:
+        require_cluster(address)
+    except ClusterOutOfReach:
+        return
     variables = {name: each for name, each in os.environ.items() if not name.startswith(("RAY_", "RUGPT_"))}
     try:
         tried = subprocess.run(
@@ -45,11 +48,6 @@ def require_closed(address: str) -> None:
 
 def main() -> int:
     """Try to enter; return OPEN when nobody asked who we are."""
-    host, _, port = sys.argv[1].rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
-    except (OSError, ValueError):
-        return 1  # Ray would wait for it much longer.
     from ray._raylet import GcsClient  # type: ignore[attr-defined]  # Ray's stub leaves it out.
     from ray.exceptions import RayError
 

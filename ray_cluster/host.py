@@ -17,7 +17,8 @@ from engine.core.errors import Refusal
 from engine.core.logging import log, set_up_logging
 from engine.core.settings import Settings
 from ray_cluster.closed import require_closed
-from ray_cluster.cluster import Head, environment, namespace_of, start_head
+from ray_cluster.cluster import Head, RayNotStarted, environment, namespace_of, start_head
+from ray_cluster.reach import require_cluster, require_node
 from ray_cluster.release import Release, release_of
 from ray_cluster.sealed import unseal
 
@@ -80,7 +81,9 @@ def main() -> None:
                 meanwhile=import_the_rest,
             )
         else:
+            require_cluster(settings.ray_address)
             require_closed(settings.ray_address)  # Its head may be another one than when the engine started.
+            require_node(settings.ray_address)
         if os.getppid() != parent:
             sys.exit(0)
         threading.Thread(target=end_after, args=(parent,), daemon=True).start()
@@ -91,12 +94,18 @@ def main() -> None:
 
         from ray_cluster.models import ModelsOfHost
 
-        ray.init(
-            address=address,
-            namespace=namespace_of(settings),
-            log_to_driver=False,
-            configure_logging=False,
-        )
+        try:
+            ray.init(
+                address=address,
+                namespace=namespace_of(settings),
+                log_to_driver=False,
+                configure_logging=False,
+            )
+        except (
+            RuntimeError,
+            ConnectionError,
+        ) as error:  # Such as when the part of Ray here is another cluster's.
+            raise RayNotStarted(f"The cluster at {address} was not joined: {error}") from error
         for number in (signal.SIGTERM, signal.SIGINT):  # After ray.init, which takes them.
             signal.signal(number, lambda *_: leaving.set())
         workers = Workers(settings, sealed, token, release)

@@ -18,7 +18,7 @@ from engine.core.logging import log, set_up_logging
 from ray_cluster.closed import require_closed
 from ray_cluster.cluster import address_towards, end_group, environment, join
 from ray_cluster.models import PREFIX as MODELS
-from ray_cluster.reach import require_database
+from ray_cluster.reach import require_cluster, require_database
 from ray_cluster.supervisor_actor import NAME as SUPERVISOR
 
 LOOK_SECONDS = 0.5
@@ -37,6 +37,7 @@ def main() -> None:
     node: subprocess.Popen[bytes] | None = None
     try:
         began = time.monotonic()
+        require_cluster(address)
         require_closed(address)
         node = join(address, cpus=cpus, gpus=gpus)
         import ray

@@ -1,4 +1,4 @@
-"""Whether a machine that joins reaches the database whose runs it is to work."""
+"""Whether whoever joins a cluster reaches it, is on a machine of it, and reaches the database of its runs."""
 
 import socket
 from typing import Any
@@ -12,10 +12,42 @@ CALL_SECONDS = 4.0
 POSTGRES_PORT = 5432
 
 
+class ClusterOutOfReach(Unavailable):
+    """Nobody answers where the head of the cluster should be."""
+
+    code = "cluster_out_of_reach"
+
+
+class NoNodeHere(Unavailable):
+    """This machine is none of the cluster's, and only from one of those can it be used."""
+
+    code = "no_node_here"
+
+
 class DatabaseOutOfReach(Unavailable):
     """This machine cannot reach the database of the engines whose cluster it joins."""
 
     code = "database_out_of_reach"
+
+
+def require_cluster(address: str) -> None:
+    """Raise ClusterOutOfReach when nobody answers at an address; Ray would try for a minute."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise ClusterOutOfReach(f"No Ray cluster answers at {address}: {error}.") from error
+
+
+def require_node(address: str) -> None:
+    """Raise NoNodeHere when no part of a cluster runs here; Ray would look for one for a minute."""
+    from ray._private import services
+
+    if not services.find_node_ids():  # type: ignore[no-untyped-call]  # Ray gives it no types.
+        raise NoNodeHere(
+            f"This machine is none of the cluster's. Let it join by `rugpt worker --address {address}`, with"
+            " `--cpus 0` where it shall work no runs."
+        )
 
 
 def database_place(settings: Settings) -> tuple[str, int]:

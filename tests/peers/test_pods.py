@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import psutil
 import pytest
 import yaml
 
@@ -42,13 +43,37 @@ def manifest(name: str, kind: str) -> list[dict[str, Any]]:
     return [each for each in yaml.safe_load_all((FOLDER / name).read_text("utf-8")) if each["kind"] == kind]
 
 
+APART = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--", "sh", "-c")
+
+
 class Pod:
-    """A namespace in which the head is known by its name."""
+    """A machine in which the head is known by its name; `within` runs a container of it.
+
+    A container sees its own processes only, unless the pod's containers share them.
+    """
 
     def __init__(self, machine: Machine, hosts: Path) -> None:
         self.machine = machine
-        bind = f'mount --bind {hosts} /etc/hosts && exec "$@"'
-        self.within = machine.command("unshare", "--mount", "--", "sh", "-c", bind, "sh")
+        self._bind = f"mount --bind {hosts} /etc/hosts"
+        self.within = machine.command(*APART, f'{self._bind} && exec "$@"', "sh")
+
+    @contextmanager
+    def sharing_processes(self) -> Iterator[None]:
+        """Let the containers of this pod see one another's processes."""
+        pause = subprocess.Popen(
+            self.machine.command(*APART, f"{self._bind} && echo made && exec sleep infinity"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        )
+        with pause:
+            try:
+                assert pause.stdout is not None
+                assert pause.stdout.readline() == b"made\n"
+                (first,) = psutil.Process(pause.pid).children()
+                self.within = ("nsenter", f"--target={first.pid}", "--net", "--mount", "--pid", "--")
+                yield
+            finally:
+                pause.kill()
 
     @contextmanager
     def ray(self, parameters: dict[str, str], *more: str) -> Iterator[None]:
@@ -118,10 +143,8 @@ async def test_the_pods_work_together_and_runs_are_worked_where_there_are_proces
     database_url: str, application_url: str
 ) -> None:
     cluster = manifest("raycluster.yaml", "RayCluster")[0]["spec"]
-    containers = {
-        each["name"]: each
-        for each in manifest("api.yaml", "Deployment")[0]["spec"]["template"]["spec"]["containers"]
-    }
+    described = manifest("api.yaml", "Deployment")[0]["spec"]["template"]["spec"]
+    containers = {each["name"]: each for each in described["containers"]}
     async with AsyncExitStack() as running:
         folder = Path(running.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         net = running.enter_context(network(3))
@@ -129,6 +152,8 @@ async def test_the_pods_work_together_and_runs_are_worked_where_there_are_proces
         head, worker, api = (Pod(machine, folder / "hosts") for machine in net.machines)
         for pod in (head, worker, api):
             pod.close([each.address for each in net.machines], net.host)
+        if described.get("shareProcessNamespace"):
+            running.enter_context(api.sharing_processes())
         model = await running.enter_async_context(model_for(net.host))
 
         parameters = cluster["headGroupSpec"]["rayStartParams"]
@@ -157,7 +182,7 @@ async def test_the_pods_work_together_and_runs_are_worked_where_there_are_proces
             stdout=subprocess.DEVNULL,
         )
         running.push_async_callback(node.wait)
-        running.callback(node.terminate)
+        running.callback(node.kill)
         engine = await start(
             "engine.cli", *containers["engine"]["args"], "--data", str(folder / "data"),
             environment=settings, within=api.within,

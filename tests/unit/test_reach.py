@@ -1,4 +1,4 @@
-"""A machine that joins a cluster tries the database first, and says plainly when it cannot reach it."""
+"""Whoever joins a cluster tries first what it needs, and says plainly what it cannot reach."""
 
 import socket
 from pathlib import Path
@@ -9,7 +9,15 @@ import pytest
 from pydantic import SecretStr
 
 from engine.core.settings import Settings
-from ray_cluster.reach import DatabaseOutOfReach, database_place, require_database
+from ray_cluster.reach import (
+    ClusterOutOfReach,
+    DatabaseOutOfReach,
+    NoNodeHere,
+    database_place,
+    require_cluster,
+    require_database,
+    require_node,
+)
 
 
 def place_of(url: str) -> tuple[str, int]:
@@ -47,3 +55,24 @@ def test_what_does_not_answer_is_told_with_what_to_do(tmp_path: Path) -> None:
         with pytest.raises(DatabaseOutOfReach, match="RUGPT_DATABASE_URL") as told:
             try_from_here(place)
         assert place[0] in told.value.message
+
+
+def test_a_cluster_that_does_not_answer_is_told_by_its_address() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+        require_cluster(address)
+
+    for nobody in (address, "nonsense"):
+        with pytest.raises(ClusterOutOfReach, match=nobody):
+            require_cluster(nobody)
+
+
+def test_a_machine_that_is_none_of_the_clusters_is_told_how_to_be_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ray._private.services.find_node_ids", lambda: {"here"})
+    require_node("10.0.0.20:6379")
+
+    monkeypatch.setattr("ray._private.services.find_node_ids", set)
+    with pytest.raises(NoNodeHere, match=r"rugpt worker --address 10\.0\.0\.20:6379"):
+        require_node("10.0.0.20:6379")
