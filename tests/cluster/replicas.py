@@ -67,7 +67,8 @@ class Client:
         by_port = {
             connection.laddr.port: process
             for process in self.processes()
-            for connection in process.net_connections()
+            for one in (process, *process.children())
+            for connection in one.net_connections()
             if connection.status == psutil.CONN_LISTEN
         }
         urls = {one.replica: urlsplit(one.url or "").port for one in self.seen.values()}

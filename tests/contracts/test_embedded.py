@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from engine.adapters.models.embedded import TINY, EmbeddedModel
@@ -27,6 +29,12 @@ def weights_folder() -> Path:
     """Return where weights are kept between test runs."""
     default = Path(__file__).resolve().parents[2] / ".tools" / "models"
     return Path(os.environ.get("RUGPT_TEST_MODELS") or default)
+
+
+def servers(of: psutil.Process | None = None) -> list[psutil.Process]:
+    """Return the processes in which a process, by default this one, has models."""
+    children = (of or psutil.Process()).children()
+    return [one for one in children if any("llama_server" in part for part in one.cmdline())]
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +91,54 @@ async def test_closing_the_stream_frees_the_model_within_a_second(model: Embedde
         assert isinstance(part, (str, ModelEnd))
 
     assert time.monotonic() - closed_at < 1.5  # 900 tokens would take six times that
+
+
+async def test_it_is_loaded_beside_us_and_another_takes_the_place_of_one_that_is_killed(
+    model: EmbeddedModel,
+) -> None:
+    await answer_of(model, ASK)
+    (server,) = servers()
+    assert not any("xllamacpp" in each.path for each in psutil.Process().memory_maps())
+
+    server.kill()
+    server.wait(5)
+    text, _ = await answer_of(model, ASK)
+
+    assert text.strip()
+    assert servers() != [server]
+
+
+async def test_it_ends_with_whoever_has_loaded_it(tmp_path: Path) -> None:
+    script = tmp_path / "loads.py"
+    script.write_text(
+        "import sys, time; from pathlib import Path\n"
+        "from engine.adapters.models.embedded import TINY, EmbeddedModel\n"
+        "made = EmbeddedModel(name=TINY, folder=Path(sys.argv[1]), context_tokens=256, parallel=1)\n"
+        "server = made._load(Path(sys.argv[1]) / made._weights.file, 'k' * 24)\n"
+        "print('loaded', flush=True); time.sleep(60)\n"
+    )
+    loader = await asyncio.create_subprocess_exec(
+        sys.executable,
+        script,
+        weights_folder(),
+        stdout=asyncio.subprocess.PIPE,
+        env={"PYTHONPATH": str(Path.cwd())},
+    )
+    assert loader.stdout is not None
+    assert await loader.stdout.readline() == b"loaded\n"
+    (server,) = servers(psutil.Process(loader.pid))
+    loader.kill()
+    await loader.wait()
+
+    server.wait(5)
+
+
+async def test_a_file_that_is_no_model_is_told_in_words(tmp_path: Path) -> None:
+    made = EmbeddedModel(name=TINY, folder=tmp_path, context_tokens=256, parallel=1)
+    (file := tmp_path / "weights.gguf").write_bytes(b"no model")
+
+    with pytest.raises(ModelUnavailable, match=r"could not load weights\.gguf"):
+        await asyncio.to_thread(made._load, file, "k" * 24)
 
 
 async def test_a_prompt_beyond_the_window_is_refused_in_words(model: EmbeddedModel) -> None:

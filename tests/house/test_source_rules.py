@@ -27,6 +27,7 @@ READ_THE_ENVIRONMENT = (
     "ray_cluster/host.py",
     "ray_cluster/machine.py",
     "engine/cli",
+    "engine/adapters/models/llama_server.py",  # hands it on, without our settings
     "engine/adapters/models/weights.py",  # hands it on to pip, as it is
 )
 # Registries and places of one machine; written so that this line does not match itself.

@@ -1,13 +1,11 @@
-"""A language model inside this process, so that a first run needs neither an account nor a server.
+"""A language model of our own, so that a first run needs neither an account nor a server.
 
-llama.cpp answers on a loopback address of its own with a key that only we know, and the OpenAI client
-reads it like any other server.
+llama.cpp answers in a process beside this one, on a loopback address with a key that only we know, and the
+OpenAI client reads it like any other server.
 """
 
 import asyncio
-import importlib
 import importlib.util
-import os
 import secrets
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -15,17 +13,17 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 
+from engine.adapters.models.llama_server import LlamaFailed, LlamaServer
 from engine.adapters.models.openai import OpenAIModel
 from engine.adapters.models.weights import FetchStopped, Weights, fetch, known_weights, shown_progress
 from engine.adapters.models.wire import Limits, ModelServer
 from engine.core.errors import Invalid
+from engine.core.logging import log
 from engine.domains.runs import ModelEnd, ModelHealth, ModelRequest, ModelUnavailable
 
 DEFAULT = "qwen2.5-coder-1.5b"
 TINY = "smollm2-135m"
-_PROMPT_CACHE_MB = 256
 _PULSE_SECONDS = 1.0
 
 
@@ -69,7 +67,7 @@ class EmbeddedModel:
         self._failure: str | None = None
         self._getting_ready: asyncio.Task[OpenAIModel] | None = None
         self._stop = threading.Event()
-        self._server: Any = None
+        self._server: LlamaServer | None = None
         self._place = place or Place()
         self._heard: ModelServer | None = None
         self._busy = 0
@@ -96,7 +94,8 @@ class EmbeddedModel:
         return self._stream(request)
 
     async def check(self) -> ModelHealth:
-        """Say how far the model is, without starting it."""
+        """Say how far the model is, without starting it; one that has died is started anew."""
+        await self._bury()
         facts = {
             "provider": self.provider,
             "model": self.name,
@@ -136,8 +135,9 @@ class EmbeddedModel:
         if self._heard is not None:
             await self._heard.close()
             self._heard = None
-        last, self._server = [self._server], None
-        await asyncio.to_thread(last.clear)  # llama.cpp stops with its last reference, which takes a moment.
+        server, self._server = self._server, None
+        if server is not None:
+            await asyncio.to_thread(server.stop)
         self._state = "closed"
 
     async def _stream(self, request: ModelRequest) -> AsyncGenerator[str | ModelEnd, None]:
@@ -150,6 +150,7 @@ class EmbeddedModel:
     async def _ready_model(self) -> OpenAIModel:
         if self._stop.is_set():
             raise ModelUnavailable(f"The embedded model {self.name} is closed.")
+        await self._bury()
         self.start()
         assert self._getting_ready is not None
         try:
@@ -176,7 +177,7 @@ class EmbeddedModel:
             key = self._place.key or secrets.token_urlsafe(24)
             self._server = await asyncio.to_thread(self._load, path, key)
             self._heard = ModelServer(
-                self._server.listening_address, self._limits, {"Authorization": f"Bearer {key}"}, key
+                self._server.address, self._limits, {"Authorization": f"Bearer {key}"}, key
             )
             model = OpenAIModel(
                 name=self.name,
@@ -208,35 +209,36 @@ class EmbeddedModel:
     def _note_progress(self, done: int, total: int) -> None:
         self._state = f"fetching {done * 100 // total} %"
 
-    def _load(self, path: Path, key: str) -> Any:
-        llama: Any = importlib.import_module("xllamacpp")
-        cores = self._place.cores or len(os.sched_getaffinity(0))
-        params = llama.CommonParams()
-        params.model.path = str(path)
-        params.model_alias = {self.name}
-        # The window is divided among the slots, and each answer shall have the whole of what was set.
-        params.n_ctx = self._context_tokens * self._parallel
-        params.n_parallel = self._parallel
-        # Its threads wait for one another after every layer. With one on each core, anything else that runs
-        # (our database does) makes it six times slower; with one core left free it hardly notices.
-        params.cpuparams.n_threads = max(1, cores - 1)
-        params.cpuparams_batch.n_threads = cores  # A prompt is read in large pieces, with little waiting.
-        params.cpuparams.poll = 0  # Waiting by spinning would take the time of the one that is waited for.
-        params.cpuparams_batch.poll = 0
-        params.cache_ram_mib = _PROMPT_CACHE_MB  # by default it would keep 8 GB of old prompts
-        params.fit_params = False
-        params.offline = True
-        params.verbosity = -1  # nothing on our streams
-        params.ui = False
-        params.endpoint_slots = self._place.key is not None  # what says how busy it is
-        params.hostnames = [self._place.host]
-        params.port = self._place.port
-        params.api_keys = [key]
-        params.cors_origins = ""
+    def _load(self, path: Path, key: str) -> LlamaServer:
+        wanted = {
+            "path": str(path),
+            "name": self.name,
+            "context_tokens": self._context_tokens,
+            "parallel": self._parallel,
+            "cores": self._place.cores,
+            "host": self._place.host,
+            "port": self._place.port,
+            "key": key,
+            "tells_slots": self._place.key is not None,
+        }
         try:
-            return llama.Server(params)
-        except RuntimeError as error:
+            return LlamaServer(wanted)
+        except LlamaFailed as error:
             raise ModelUnavailable(f"llama.cpp could not load {path.name}: {error}") from error
+
+    async def _bury(self) -> None:
+        """Forget a server that has died, so that it is started anew; nothing where it lives."""
+        if self._server is None or not self._server.has_ended:
+            return
+        log.error("model_server_died", model=self.name)
+        self._server.stop()
+        task, heard = self._getting_ready, self._heard
+        self._server = self._getting_ready = self._heard = None
+        self.start()
+        if heard is not None:
+            await heard.close()
+        if task is not None:
+            await (await task).close()
 
 
 def _look_at(task: asyncio.Task[OpenAIModel]) -> None:
