@@ -181,6 +181,9 @@ async def test_an_actor_that_wants_a_gpu_makes_the_group_for_gpus_grow() -> None
         (machine,) = net.machines
         (folder / "hosts").write_text(f"127.0.0.1 localhost\n{machine.address} {HEAD}\n")
         pod = Pod(machine, folder / "hosts")
+        running.enter_context(
+            pod.sharing_processes()
+        )  # Whoever asks for a machine is in the head's container.
         played, variables = await running.enter_async_context(kubernetes(net.host, machine.address, folder))
         parameters = played.cluster["spec"]["headGroupSpec"]["rayStartParams"]
         running.enter_context(pod.ray(parameters, "--head", f"--temp-dir={folder}/r", "--no-monitor"))
