@@ -10,6 +10,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from ray_cluster.release import Release, release_of
 from ray_cluster.sealed import unseal
 
 WATCH_SECONDS = 1.0
+JOIN_SECONDS = 60
 GRACE_SECONDS = 45.0  # from the engine's end to ours: workers hand their runs back meanwhile
 
 
@@ -95,12 +98,13 @@ def main() -> None:
         from ray_cluster.models import ModelsOfHost
 
         try:
-            ray.init(
-                address=address,
-                namespace=namespace_of(settings),
-                log_to_driver=False,
-                configure_logging=False,
-            )
+            with ended_after(JOIN_SECONDS):
+                ray.init(
+                    address=address,
+                    namespace=namespace_of(settings),
+                    log_to_driver=False,
+                    configure_logging=False,
+                )
         except (
             RuntimeError,
             ConnectionError,
@@ -125,6 +129,21 @@ def main() -> None:
     finally:
         if head is not None:
             head.stop()
+
+
+@contextmanager
+def ended_after(seconds: int) -> Iterator[None]:
+    """Have the system end this process if what is done inside takes longer.
+
+    Ray joins a cluster without letting other threads of Python run; one that dies just then is waited for
+    for ever, and nothing else here would notice.
+    """
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
 
 
 def end_after(parent: int, *, grace_seconds: float = GRACE_SECONDS) -> None:
