@@ -150,7 +150,8 @@ def build_all() -> None:
 
 
 async def _invoke(graph: Any, context: RunContext, messages: tuple[ModelMessage, ...]) -> None:
-    await graph.ainvoke({"messages": messages}, _config(context), context=context)
+    # What it says goes by the context; nobody wants to know how its state looked in the end.
+    await graph.ainvoke({"messages": messages}, _config(context), context=context, output_keys=[])
 
 
 def _config(context: RunContext) -> dict[str, Any]:

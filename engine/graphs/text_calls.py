@@ -18,6 +18,7 @@ _DEPTH_LIMIT = 50
 _FENCE = "```"
 _TAGS = {"<tool_call>": "</tool_call>", "<tools>": "</tools>"}  # Qwen's own, and what its coders make of it
 _MARKS = (_FENCE, *_TAGS)
+_MARK_LETTERS = frozenset(mark[0] for mark in _MARKS)
 _LANGUAGES = ("json", "tool_call", "tool_code")
 _INFO = re.compile(r"```([^\s{\[]*)")
 _TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|["{}\[\]]', re.DOTALL)
@@ -57,10 +58,11 @@ class HeldText:
     whole text, and otherwise text to be shown after all: `finish` hands it out.
     """
 
-    __slots__ = ("_flows", "_shown", "_text", "_waits_for")
+    __slots__ = ("_flows", "_is_prose", "_shown", "_text", "_waits_for")
 
     def __init__(self) -> None:
         self._flows = False
+        self._is_prose = False
         self._text = ""
         self._shown = 0
         self._waits_for: frozenset[str] | None = None
@@ -81,6 +83,9 @@ class HeldText:
         if self._flows:
             return piece
         self._text += piece
+        if self._is_prose and len(self._text) <= _SENTENCE_LIMIT and _MARK_LETTERS.isdisjoint(piece):
+            self._shown = len(self._text)
+            return piece  # Among words only the beginning of a mark can bring news.
         if (
             self._waits_for is not None
             and len(self._text) <= _HELD_LIMIT
@@ -96,6 +101,7 @@ class HeldText:
             keep_from, self._flows = len(self._text), True
         shown = self._text[self._shown : keep_from]
         self._shown = max(self._shown, keep_from)
+        self._is_prose = self._shown == len(self._text) > 0
         if self._flows:
             self._text, self._shown = "", 0
         return shown
