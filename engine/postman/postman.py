@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable
-from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -44,7 +43,6 @@ class Postman:
 
     async def _plan(self) -> None:
         while True:
-            looked_at = monotonic()
             async with self._database.across_organizations(reason="notifications") as across:
                 due = await notifications.organizations_due(across)
             planned = sum([await self._plan_organization(org_id) for org_id in due])
@@ -52,8 +50,8 @@ class Postman:
                 async with self._database.across_organizations(reason="notifications") as across:
                     seconds = await notifications.seconds_to_next(across, plans=True, kinds=())
                 await sleep_until(self._wake, seconds)
-            # Where much happens, what happens within a moment is planned together.
-            await asyncio.sleep(max(looked_at + LOOK_SECONDS - monotonic(), 0))
+            # What happens within a moment is planned together, and after those who wait for an answer.
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _plan_organization(self, org_id: UUID) -> int:
         try:
