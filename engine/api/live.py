@@ -23,6 +23,7 @@ from engine.domains.chats import Message
 from engine.domains.runs import FENCE_SHIFT, Answered, Run, RunEvent, RunHeard
 
 RECHECK_SECONDS = 1.0
+GAP_SECONDS = 0.02
 PAGE = 50  # A message may have 32,000 characters, and a reader may stand still with a page in hand.
 FORGET_LOG_SECONDS = 60.0  # Whoever comes back sooner need not ask where the log's end is.
 MOST_WAITING = 4_000  # events that a reader may be behind before it has to come back and resume
@@ -226,8 +227,9 @@ class Hub:
             log_tail.last_no = ready.no
             self._tell(ready.no, ready.announcement)
         if log_tail.early:
-            # Another process wrote what lies between: it is in the rows, or this would not be.
-            self._catch_up_soon(log_tail)
+            # What lies between is in the rows, or this would not be: another process wrote it, or one of
+            # our own has not heard yet that its commit is on disk.
+            self._catch_up_soon(log_tail, patience=GAP_SECONDS)
 
     def _announced_elsewhere(self, item: AnnouncedElsewhere) -> None:
         log_tail = self._logs.get(item.org_id)
@@ -323,13 +325,20 @@ class Hub:
                 elif monotonic() - log_tail.left_at > FORGET_LOG_SECONDS:
                     del self._logs[log_tail.org_id]
 
-    def _catch_up_soon(self, log_tail: _Log) -> None:
+    def _catch_up_soon(self, log_tail: _Log, *, patience: float = 0.0) -> None:
         if log_tail.catching_up is None or log_tail.catching_up.done():
-            log_tail.catching_up = asyncio.create_task(self._catch_up(log_tail))
+            log_tail.catching_up = asyncio.create_task(self._catch_up(log_tail, patience))
 
-    async def _catch_up(self, log_tail: _Log) -> None:
-        """Tell what is in the rows and was not heard."""
+    async def _catch_up(self, log_tail: _Log, patience: float) -> None:
+        """Tell what is in the rows and was not heard, nor is within some seconds."""
         try:
+            while patience and log_tail.wanted <= log_tail.last_no:
+                heard = log_tail.last_no
+                await asyncio.sleep(patience)
+                if not log_tail.early:
+                    return
+                if log_tail.last_no == heard:
+                    break
             while True:
                 wanted = log_tail.wanted
                 # Told of more meanwhile, it looks again; it never waits for a number that may not come.
