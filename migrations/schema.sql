@@ -1,5 +1,21 @@
 -- Written by scripts/docs: what all migrations make together. Read it; change it by a new migration.
 
+CREATE FUNCTION public.announce(lines jsonb) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    first_no bigint;
+BEGIN
+    UPDATE event_counters SET last_no = last_no + jsonb_array_length(lines)
+     WHERE org_id = current_org()
+    RETURNING last_no - jsonb_array_length(lines) + 1 INTO STRICT first_no;
+    INSERT INTO events (org_id, no, channel, kind, data)
+    SELECT current_org(), first_no + line.place - 1, (line.said ->> 0)::uuid, line.said ->> 1, line.said -> 2
+      FROM jsonb_array_elements(lines) WITH ORDINALITY AS line (said, place);
+    PERFORM set_config('app.first_no', first_no::text, false);
+END $$;
+
 CREATE FUNCTION public.current_org() RETURNS uuid
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN (NULLIF(current_setting('app.org_id'::text, true), ''::text))::uuid;

@@ -15,7 +15,7 @@ from engine.core.events import Announced, Announcement, Bus
 from engine.core.feed import Feed
 from engine.core.json import dump
 from engine.core.logging import log
-from engine.core.sql import Statement, load
+from engine.core.sql import Statement, load, quoted
 
 SQL = load(__file__)
 APPLICATION_ROLE = "rugpt_app"  # Owns nothing and cannot bypass row-level security.
@@ -28,10 +28,8 @@ RELEASE_SECONDS = 2
 # Planning what is asked across organizations, which is long, would take longer than doing it.
 BEGIN_ACROSS = f"BEGIN; SET LOCAL ROLE {ACROSS_ROLE}; SET LOCAL plan_cache_mode = force_generic_plan"
 # A commit that others wait for, because it holds the counter of an organization's log, is not the one that
-# waits for the disk: the next one does, which holds nothing, and comes after it in the write-ahead log.
-COMMIT_AND_LET_GO = (
-    "SET LOCAL synchronous_commit = off; COMMIT; SELECT pg_logical_emit_message(true, 'rugpt', '')"
-)
+# waits for the disk: `flush` does, which holds nothing, and comes after it in the write-ahead log.
+COMMIT_AND_LET_GO = "SET LOCAL synchronous_commit = off; COMMIT"
 # What a database that restarts, or does not answer in time, does to those who wait for it.
 _AWAY = (
     OSError,  # TimeoutError among them
@@ -58,6 +56,7 @@ class Transaction:
         self._connection = connection
         self._bus = bus
         self._announcements: list[Announcement] = []
+        self._before_flush: list[object] = []
         self._after_commit: list[object] = []
         self.org_id = org_id
         self.has_log_numbers = False  # its own or those it has read: nobody may hear of them too early
@@ -97,48 +96,62 @@ class Transaction:
         """Add a line to the organization's event log; it is numbered at the commit."""
         self._announcements.append(Announcement(channel, kind, data, live))
 
-    def after_commit(self, item: object) -> None:
-        """Send an item to the feed once this transaction is true, and not at all if it fails."""
-        self._after_commit.append(item)
+    def after_commit(self, item: object, *, on_disk: bool = True) -> None:
+        """Send an item to the feed once this transaction is true, and not at all if it fails.
+
+        Without `on_disk` it does not wait for the disk: for whoever tells nobody of it before a later
+        transaction, and does no harm should a dying server forget this one.
+        """
+        (self._after_commit if on_disk else self._before_flush).append(item)
 
     @asynccontextmanager
     async def attempt(self) -> AsyncIterator[None]:
         """Take back what is done inside, announcements included, when it raises; what was before stays."""
-        announced, kept = len(self._announcements), len(self._after_commit)
+        lists: tuple[list[Any], ...] = (self._announcements, self._before_flush, self._after_commit)
+        lengths = [len(each) for each in lists]
         await self._connection.execute("SAVEPOINT attempt")
         try:
             yield
         except BaseException:
-            del self._announcements[announced:], self._after_commit[kept:]
+            for kept, length in zip(lists, lengths, strict=True):
+                del kept[length:]
             if not self._connection.is_closed():
                 await self._connection.execute("ROLLBACK TO attempt", timeout=RELEASE_SECONDS)
             raise
         await self._connection.execute("RELEASE attempt")
 
-    async def number_announcements(self) -> list[object]:
-        """Write the announcements as the last thing of the transaction; return what the feed must hear.
+    async def commit(self, feed: Feed) -> None:
+        """Make everything true, and let the feed hear of it.
 
-        What was kept for after the commit is heard first: a run's last words come before its end.
+        What was kept for after the commit is heard before the announcements: a run's last words come
+        before its end.
 
-        The counter's row is locked from here to the commit and by nobody earlier in a transaction, so
-        numbers become visible in their order, without gaps, and transactions cannot wait in a circle.
+        The announcements are numbered by the same message to the server that commits. The counter's row is
+        locked by nobody earlier in a transaction, and for as long as the server needs: so numbers become
+        visible in their order, without gaps, and transactions neither wait in a circle nor for a client.
         """
+        has_numbers = self.has_log_numbers or bool(self._announcements)
+        ending = COMMIT_AND_LET_GO if has_numbers else "COMMIT"
+        if self._announcements:
+            lines = dump([(each.channel, each.kind, each.data) for each in self._announcements]).decode()
+            ending = f"SELECT announce({quoted(lines)}); {ending}"
+        await self._connection.execute(ending)
+        for item in self._before_flush:
+            feed.send(item)
+        numbered: list[Announced] = []
+        if has_numbers:
+            numbered = self._numbered((await self.one(SQL.flush))["first_no"])
+        for item in (*self._after_commit, *numbered):
+            feed.send(item)
+
+    def _numbered(self, first_no: int) -> list[Announced]:
         if not self._announcements:
-            return self._after_commit
+            return []
         assert self.org_id is not None, "only an organization has an event log"
-        self.has_log_numbers = True
-        row = await self.one(
-            SQL.number_announcements,
-            count=len(self._announcements),
-            channels=[a.channel for a in self._announcements],
-            kinds=[a.kind for a in self._announcements],
-            data=[a.data for a in self._announcements],
-        )
-        numbered = [
-            Announced(self.org_id, row["first_no"] + place, announcement)
-            for place, announcement in enumerate(self._announcements)
+        return [
+            Announced(self.org_id, no, announcement)
+            for no, announcement in enumerate(self._announcements, first_no)
         ]
-        return [*self._after_commit, *numbered]
 
 
 class Database:
@@ -163,6 +176,7 @@ class Database:
                 "role": APPLICATION_ROLE,
                 "application_name": "rugpt",
                 "jit": "off",
+                "standard_conforming_strings": "on",  # as `quoted` takes for granted
                 "random_page_cost": "1.1",  # The usual 4 is that of a disk that turns.
                 "idle_in_transaction_session_timeout": "10000",
             },
@@ -209,13 +223,10 @@ class Database:
             tx = Transaction(connection, self.bus, org_id)
             try:
                 yield tx
-                heard = await tx.number_announcements()
+                await tx.commit(self.feed)
             except BaseException:
                 await _roll_back(connection)
                 raise
-            await connection.execute(COMMIT_AND_LET_GO if tx.has_log_numbers else "COMMIT")
-            for item in heard:
-                self.feed.send(item)
         except Exception as error:
             if _is_away(error):
                 raise DatabaseAway from error

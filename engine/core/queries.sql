@@ -1,18 +1,8 @@
--- name: number_announcements
--- Numbers an organization's announcements without gaps, in the order in which they become visible:
--- the counter's row stays locked until the commit.
-WITH counter AS (
-    UPDATE event_counters SET last_no = last_no + :count::int
-     WHERE org_id = current_org()
-    RETURNING last_no - :count::int + 1 AS first_no
-), written AS (
-    INSERT INTO events (org_id, no, channel, kind, data)
-    SELECT current_org(), counter.first_no + line.place - 1, line.channel, line.kind, line.data
-      FROM counter,
-           unnest(:channels::uuid[], :kinds::text[], :data::jsonb[])
-               WITH ORDINALITY AS line (channel, kind, data, place)
-)
-SELECT first_no FROM counter;
+-- name: flush
+-- Waits until all that was committed before is on disk; returns the first number that this session's last
+-- announcements were given.
+SELECT nullif(current_setting('app.first_no', true), '')::bigint AS first_no
+  FROM pg_logical_emit_message(true, 'rugpt', '');
 
 -- name: last_event_no
 -- The number of the newest announcement of the organization; 0 when there is none.

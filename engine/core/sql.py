@@ -40,6 +40,12 @@ def load(repository_file: str) -> SimpleNamespace:
     return SimpleNamespace(**parse(source))
 
 
+def quoted(text: str) -> str:
+    """Return a text as PostgreSQL reads it within a statement; where there is a choice, pass a parameter."""
+    doubled = text.replace("'", "''")
+    return f"'{doubled}'"
+
+
 def _statement(name: str, body: str) -> Statement:
     promise = " ".join(line.strip().removeprefix("--").strip() for line in _COMMENT.findall(body))
     names: list[str] = []

@@ -2,11 +2,12 @@
 
 import asyncio
 import random
+from contextlib import suppress
 from uuid import uuid4
 
 import asyncpg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from engine.core.database import Database, events_after, last_event_no, oldest_event_no
@@ -124,6 +125,49 @@ async def test_two_organizations_count_for_themselves(world: World, database: Da
             assert row["data"] == {"firm": str(firm.id)}
 
     assert numbers == [1, 1, 1]
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40))
+@example(text="'); DROP TABLE events; --")
+@example(text="\\'\\\\''\n$$ :name ?")
+async def test_what_is_announced_is_data_whatever_it_says(
+    world: World, database: Database, text: str
+) -> None:
+    firm = await world.organization()
+    async with database.as_organization(firm.id) as tx:
+        before = await last_event_no(tx)
+        tx.announce(firm.id, text, {text: text})
+
+    async with database.as_organization(firm.id) as tx:
+        (row,) = await events_after(tx, after=before, channels=None, limit=10)
+
+    assert (row["kind"], row["data"]) == (text, {text: text})
+
+
+async def test_what_need_not_wait_for_the_disk_is_heard_first_and_never_of_what_failed(
+    world: World, database: Database
+) -> None:
+    firm = await world.organization()
+    heard: list[object] = []
+    for kind in (str, Announced):
+        database.feed.on(kind, lambda item: heard.append(getattr(item, "no", item)))
+
+    with suppress(ZeroDivisionError):
+        async with database.as_organization(firm.id) as tx:
+            tx.after_commit("undone", on_disk=False)
+            raise ZeroDivisionError
+    async with database.as_organization(firm.id) as tx:
+        tx.announce(firm.id, "test.said", {})
+        tx.after_commit("on disk")
+        with suppress(ZeroDivisionError):
+            async with tx.attempt():
+                tx.after_commit("taken back", on_disk=False)
+                raise ZeroDivisionError
+        tx.after_commit("at once", on_disk=False)
+        no = await last_event_no(tx) + 1
+
+    assert heard == ["at once", "on disk", no]
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,6 +1,7 @@
 """What cannot be written of one run ends that run, and hurts no other."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -105,3 +106,52 @@ async def test_a_run_whose_end_cannot_be_written_ends_bare_and_alone(
     async with database.as_organization(firm.id) as tx:
         events = await runs.events_after(tx, run_id=asked[1].id, after=0)
     assert events[-1].kind == f"run.{second.status}"
+
+
+async def test_whoever_sees_an_end_sees_all_the_words_before_it(world: World, database: Database) -> None:
+    """Several transactions are on their way at once, and of each run one at most."""
+    firms = [await world.organization(name) for name in ("Первая", "Вторая", "Третья")]
+    people = [firm.admin for firm in firms for _ in range(5)]
+    asked = {(await world.ask(person, await world.chat(person))).id: person for person in people}
+    dice = random.Random(11)
+    said: dict[UUID, list[str]] = {run_id: [] for run_id in asked}
+    is_over = False
+
+    async def speak(attempt: Attempt, recorder: Recorder) -> None:
+        for number in range(8):
+            word = f"{number} "
+            said[attempt.claim.id].append(word)
+            attempt.say(word)
+            attempt.speak()
+            recorder.words(attempt)
+            if dice.random() < 0.3:
+                attempt.report({"kind": "tool", "name": "current_time", "status": "done"})
+                recorder.step(attempt)
+            await asyncio.sleep(dice.random() / 50)
+        text = "".join(said[attempt.claim.id])
+        await finish(recorder, attempt, attempt.completed(text, limit=None, approvers=None)).wait()
+
+    async def watch() -> None:
+        while not is_over:
+            for run_id, person in asked.items():
+                async with database.as_organization(person.org_id) as tx:
+                    status = (await runs.get_run(tx, person.actor, run_id=run_id)).status
+                    events = await runs.events_after(tx, run_id=run_id, after=-1)
+                told = [event.data["text"] for event in events if event.kind == "run.delta"]
+                assert [event.id for event in events] == sorted({event.id for event in events})
+                assert told == said[run_id][: len(told)], "words without a gap"
+                assert status != "completed" or told == said[run_id]
+
+    async with recording(database) as recorder:
+        claims = [claim for claim in await world.claim(count=len(asked)) if claim.id in asked]
+        attempts = [started(recorder, database, claim) for claim in claims]
+        watching = asyncio.create_task(watch())
+        async with asyncio.timeout(20):
+            await asyncio.gather(*(speak(attempt, recorder) for attempt in attempts))
+            await recorder.drain()
+        is_over = True
+        await watching
+
+    assert len(attempts) == len(asked)
+    for run_id, person in asked.items():
+        assert (await ended(database, person, run_id)).status == "completed"

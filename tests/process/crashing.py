@@ -96,9 +96,10 @@ def speaking() -> None:
 
     def add_or_die(self: attempt.Attempt, kind: str, data: dict[str, Any]) -> None:
         nonlocal said
-        said += kind == "run.delta"
-        if said > WORDS_BEFORE_DEATH:
-            die()
+        if kind == "run.delta":
+            if said >= WORDS_BEFORE_DEATH:
+                die()
+            said += len(data["text"].split())  # A busy engine tells many at once.
         add(self, kind, data)
 
     attempt.Attempt._add = add_or_die  # type: ignore[method-assign]
@@ -137,7 +138,6 @@ def finish_uncommitted() -> None:
     async def write_and_die(tx: Any, entries: list[recorder.Entry]) -> None:
         await write(tx, entries)
         if any(entry.outcome is not None for entry in entries):
-            await tx.number_announcements()
             die()
 
     recorder._write_entries = write_and_die

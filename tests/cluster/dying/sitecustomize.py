@@ -88,7 +88,6 @@ def arm() -> None:
         if any(event.kind == "run.delta" for entry in entries for event in entry.events):
             die("writing_words")
         if any(entry.outcome is not None for entry in entries) and is_due("finish_uncommitted"):
-            await tx.number_announcements()
             die("finish_uncommitted")
 
     recorder._write_entries = write_and_die
