@@ -12,15 +12,13 @@ from typing import Any
 from uuid import UUID
 
 from engine.api.events import ENDS, STARTS, Event, LiveRun, encode, follows, unnumbered
-from engine.api.messages import answer_view, as_json, message_view
-from engine.core.database import Database, Transaction, events_after, last_event_no
+from engine.api.log_events import payload, read_events
+from engine.core.database import Database, last_event_no
 from engine.core.errors import Forbidden
 from engine.core.events import Announced, AnnouncedElsewhere, Announcement
 from engine.core.logging import log
-from engine.domains import approvals, chats, runs
-from engine.domains.approvals import DraftDecided
-from engine.domains.chats import Message
-from engine.domains.runs import FENCE_SHIFT, Answered, Run, RunEvent, RunHeard
+from engine.domains import runs
+from engine.domains.runs import FENCE_SHIFT, Run, RunEvent, RunHeard
 
 RECHECK_SECONDS = 1.0
 GAP_SECONDS = 0.02
@@ -239,7 +237,7 @@ class Hub:
 
     def _tell(self, no: int, announcement: Announcement) -> None:
         if announcement.channel in self._by_channel:
-            data = _payload(announcement)
+            data = payload(announcement)
             event = Event(no, announcement.kind, data, encode(announcement.kind, data, no))
             self._push(event, announcement)
         else:
@@ -463,43 +461,3 @@ class Hub:
             members.discard(member)
             if not members:
                 del index[key]
-
-
-async def read_events(
-    tx: Transaction, *, after: int, channels: list[UUID] | None, limit: int
-) -> list[tuple[Event, Announcement]]:
-    """Read numbered events from the log, with the messages that they speak of as these are now.
-
-    A message comes with the last event that speaks of it: it would be the same text with each.
-    """
-    rows = await events_after(tx, after=after, channels=channels, limit=limit)
-    ids = {UUID(row["data"]["message_id"]) for row in rows if row["kind"].startswith("message.")}
-    messages = await chats.messages_by_ids(tx, list(ids)) if ids else {}
-    drafts = await approvals.drafts_of(tx, list(ids)) if ids else {}
-    unsigned = [each for each in messages.values() if each.role_code is not None and each.id not in drafts]
-    run_ids = await runs.runs_of_answers(tx, unsigned) if unsigned else {}
-    last_of = {row["data"]["message_id"]: row["no"] for row in rows if row["kind"].startswith("message.")}
-    events = []
-    for row in rows:
-        data: dict[str, Any] = row["data"]
-        is_last = last_of.get(data.get("message_id")) == row["no"]
-        if is_last and (message := messages.get(UUID(data["message_id"]))):
-            view = message_view(message, drafts.get(message.id), run_id=run_ids.get(message.id))
-            data = {**data, "message": as_json(view)}
-        announcement = Announcement(row["channel"], row["kind"], data)
-        events.append(
-            (Event(row["no"], row["kind"], data, encode(row["kind"], data, row["no"])), announcement)
-        )
-    return events
-
-
-def _payload(announcement: Announcement) -> dict[str, Any]:
-    """Return what an event tells those who hear it right now."""
-    live, data = announcement.live, announcement.data
-    if isinstance(live, Message):
-        return {**data, "message": as_json(message_view(live, None))}
-    if isinstance(live, Answered):
-        return {**data, "message": as_json(answer_view(live))}
-    if isinstance(live, DraftDecided):
-        return {**data, "message": as_json(message_view(live.message, live.draft))}
-    return data

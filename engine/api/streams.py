@@ -12,7 +12,8 @@ from sse_starlette import EventSourceResponse
 
 from engine.api.caller import Authenticated, Caller
 from engine.api.events import ENDS, STARTS, Event, encode, follows, unnumbered
-from engine.api.live import PAGE, Hub, Subscription, read_events
+from engine.api.live import PAGE, Hub, Subscription
+from engine.api.log_events import read_events
 from engine.api.sse import EventStream
 from engine.core.database import Transaction, oldest_event_no
 from engine.core.errors import Invalid
