@@ -96,13 +96,14 @@ def load(wanted: dict[str, Any]) -> Any:
 
 def main() -> None:
     """Serve what stdin says until it ends."""
+    answer = os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Whatever a library prints is no answer.
     try:
         server = load(json.loads(sys.stdin.readline()))
     except RuntimeError as error:
-        print(json.dumps({"error": str(error)}), flush=True)
+        print(json.dumps({"error": str(error)}), file=answer, flush=True)
         sys.exit(1)
-    print(json.dumps({"address": server.listening_address}), flush=True)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Nobody reads on.
+    print(json.dumps({"address": server.listening_address}), file=answer, flush=True)
     sys.stdin.read()
     os._exit(0)  # Whoever is still being answered has nobody to tell.
 
