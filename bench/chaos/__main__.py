@@ -82,6 +82,7 @@ def section(verdict: Verdict, monkey: Monkey, crowd: Crowd, seconds: float, seed
     notes = (
         f"In the last five minutes {load:.0f} processes wanted to run at once on {os.cpu_count()} cores.",
         f"Seed {seed}; {seconds:.0f} s. Trouble: {troubles or 'none'}.",
+        "One came every 1.5 to 6 s, so a takeover may have been hit by the next one, and taken longer.",
         *((f"It was too short to {missing}.",) if missing else ()),
         *((f"Not completed: {verdict.reasons}.",) if verdict.reasons else ()),
         *((f"Never acknowledged: {crowd.given_up}.",) if crowd.given_up else ()),
