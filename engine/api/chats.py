@@ -373,6 +373,13 @@ async def _draft_to_sign(tx: Transaction, caller: Caller, message_id: UUID) -> M
 
 
 async def _post(caller: Caller, chat_id: UUID, new: PostMessage) -> tuple[PostedView, bool]:
+    try:
+        return await _post_once(caller, chat_id, new)
+    except chats.PostedMeanwhile:
+        return await _post_once(caller, chat_id, new)  # And find what was posted.
+
+
+async def _post_once(caller: Caller, chat_id: UUID, new: PostMessage) -> tuple[PostedView, bool]:
     async with caller.transaction() as tx:
         posted = await chats.post_message(
             tx,

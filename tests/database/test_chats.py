@@ -45,17 +45,19 @@ async def test_twenty_posts_of_one_message_are_one_message_and_one_run(
 ) -> None:
     firm = await world.organization()
     chat_id = await world.chat(firm.admin)
+    text = "@@lawyer и @@hr, ау"
 
-    posted = await asyncio.gather(
-        *(world.post(firm.admin, chat_id, "@@lawyer и @@hr, ау", client_message_id="same") for _ in range(20))
-    )
+    for same in ("1", "2", "3"):  # At first the connections are opened one by one, and nobody meets anybody.
+        posted = await asyncio.gather(
+            *(world.post(firm.admin, chat_id, text, client_message_id=same) for _ in range(20))
+        )
 
-    assert len({each.message.id for each in posted}) == 1
-    assert sorted(each.is_new for each in posted) == [False] * 19 + [True]
-    assert all(each.mentions == posted[0].mentions for each in posted)
-    assert await numbers(database, firm.admin, chat_id) == [1]
-    async with database.as_organization(firm.id) as tx:
-        assert len(await runs.runs_of_message(tx, posted[0].message.id)) == 2
+        assert len({each.message.id for each in posted}) == 1
+        assert sorted(each.is_new for each in posted) == [False] * 19 + [True]
+        assert all(each.mentions == posted[0].mentions for each in posted)
+        assert await numbers(database, firm.admin, chat_id) == [*range(1, int(same) + 1)]
+        async with database.as_organization(firm.id) as tx:
+            assert len(await runs.runs_of_message(tx, posted[0].message.id)) == 2
 
 
 async def test_one_client_message_id_is_one_message_per_author_and_chat(

@@ -55,6 +55,8 @@ async def test_a_post_tells_what_was_understood(desk: Desk) -> None:
 
 
 async def test_twenty_posts_of_one_id_are_one_message_and_one_is_new(desk: Desk) -> None:
+    await asyncio.gather(*(desk.texts() for _ in range(20)))  # Now there are connections to meet on.
+
     answers = await asyncio.gather(
         *(desk.post(content="@@lawyer", client_message_id="c1") for _ in range(20))
     )

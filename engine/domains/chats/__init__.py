@@ -1,6 +1,6 @@
 """Chats are where people talk and call roles: messages, mentions, members, and what has been read."""
 
-from engine.domains.chats.errors import ChatNotFound, MessageNotFound
+from engine.domains.chats.errors import ChatNotFound, MessageNotFound, PostedMeanwhile
 from engine.domains.chats.mentions import find_mentions
 from engine.domains.chats.models import (
     Answer,
@@ -62,6 +62,7 @@ __all__ = [
     "MessageNotFound",
     "MessagePosted",
     "Posted",
+    "PostedMeanwhile",
     "RoleNames",
     "add_members",
     "change_chat",

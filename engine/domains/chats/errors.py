@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from engine.core.errors import Forbidden, Invalid, NotFound
+from engine.core.errors import Conflict, Forbidden, Invalid, NotFound
 
 
 class ChatNotFound(NotFound):
@@ -52,3 +52,12 @@ class TitleInvalid(Invalid):
 
 class DirectChatIsForTwo(Invalid):
     code = "direct_chat_is_for_two"
+
+
+class PostedMeanwhile(Conflict):
+    """The same message was posted at the same moment; to post it once more finds it."""
+
+    code = "posted_meanwhile"
+
+    def __init__(self) -> None:
+        super().__init__("The same message is being posted twice at once. Try again.")

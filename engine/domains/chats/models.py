@@ -70,11 +70,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Entered:
-    """What a message in a chat may do: call roles, and name people."""
+    """Which roles may be called in a chat."""
 
     allowed_roles: list[str]  # empty: all that are not disabled
     disabled_roles: list[str]
-    members_named: set[UUID]
 
     def lets_call(self, role_code: str) -> bool:
         """Whether this role may be called here."""

@@ -88,34 +88,45 @@ RETURNING user_id;
 DELETE FROM chat_members WHERE chat_id = :chat_id AND user_id = :user_id;
 
 -- name: enter_chat
--- Locks the chat until the commit, so that its messages are numbered one after another; no row for
--- those who are not in it. Returns the members among the people named.
-SELECT c.role_codes, disabled_roles(),
-       ARRAY(SELECT m.user_id FROM chat_members m
-              WHERE m.chat_id = c.id AND m.user_id = ANY(:named_ids::uuid[])) AS members_named
+-- Locks the chat until the commit; no row for those who are not in it. Returns which roles may be called.
+SELECT c.role_codes, disabled_roles()
   FROM chats c
  WHERE c.id = :chat_id AND c.deleted_at IS NULL
    AND EXISTS (SELECT FROM chat_members me WHERE me.chat_id = c.id AND me.user_id = :user_id)
    FOR NO KEY UPDATE OF c;
 
 -- name: insert_message
--- The next message of the chat. No row when this author has used this client_message_id here before.
+-- The next message of the chat, whose lock lets messages be numbered one after another. Of those it names and calls
+-- it keeps the people who are in the chat and the roles that may be called there. No row for an author who is not in
+-- the chat, nor when this author has used this client_message_id here before.
 WITH place AS (
     UPDATE chats SET last_message_no = last_message_no + 1, last_message_at = now()
-     WHERE id = :chat_id
+     WHERE id = :chat_id AND deleted_at IS NULL
+       AND EXISTS (SELECT FROM chat_members me WHERE me.chat_id = :chat_id AND me.user_id = :author_id)
        AND NOT EXISTS (SELECT FROM messages old
                         WHERE old.chat_id = :chat_id AND old.author_id = :author_id
                           AND old.client_message_id = :client_message_id::text)
-    RETURNING id, last_message_no
+    RETURNING id, last_message_no, role_codes
 ), seen AS (
     UPDATE chat_members SET last_read_no = place.last_message_no
       FROM place
      WHERE chat_members.chat_id = place.id AND chat_members.user_id = :author_id
+), mentioned AS (
+    SELECT 1 AS part, named.place, 'user' AS kind, named.code, named.id
+      FROM unnest(:named_codes::text[], :named_ids::uuid[]) WITH ORDINALITY AS named (code, id, place)
+     WHERE EXISTS (SELECT FROM chat_members m WHERE m.chat_id = :chat_id AND m.user_id = named.id)
+    UNION ALL
+    SELECT 2, called.place, 'role', called.code, NULL
+      FROM place, unnest(:role_codes::text[]) WITH ORDINALITY AS called (code, place)
+     WHERE (place.role_codes = '{}' OR called.code = ANY(place.role_codes)) AND called.code <> ALL(disabled_roles())
+), mentions AS (
+    SELECT coalesce(jsonb_agg(jsonb_build_object('kind', kind, 'code', code, 'id', id) ORDER BY part, place), '[]') AS list
+      FROM mentioned
 )
 INSERT INTO messages (chat_id, no, author_id, content, mentions, reply_to, client_message_id, via)
-SELECT place.id, place.last_message_no, :author_id, :content, :mentions::jsonb, :reply_to::uuid,
+SELECT place.id, place.last_message_no, :author_id, :content, mentions.list, :reply_to::uuid,
        :client_message_id::text, :via::text
-  FROM place
+  FROM place, mentions
 RETURNING id, chat_id, no, author_id, role_code, content, mentions, reply_to, client_message_id, created_at,
           edited_at, deleted_at, withdrawn_at, via;
 

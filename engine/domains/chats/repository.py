@@ -5,10 +5,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 from asyncpg import Record
 
 from engine.core.database import Transaction
 from engine.core.sql import load
+from engine.domains.chats.errors import PostedMeanwhile
 from engine.domains.chats.models import Answer, Chat, Entered, Found, LastLine, Message
 
 SQL = load(__file__)
@@ -93,12 +95,10 @@ async def delete_member(tx: Transaction, *, chat_id: UUID, user_id: UUID) -> boo
     return await tx.run(SQL.delete_member, chat_id=chat_id, user_id=user_id) > 0
 
 
-async def enter_chat(
-    tx: Transaction, *, chat_id: UUID, user_id: UUID, named_ids: list[UUID]
-) -> Entered | None:
-    """Lock the chat and return what a message in it may do; None to those who are not in it."""
-    row = await tx.maybe(SQL.enter_chat, chat_id=chat_id, user_id=user_id, named_ids=named_ids)
-    return Entered(row["role_codes"], row["disabled_roles"], set(row["members_named"])) if row else None
+async def enter_chat(tx: Transaction, *, chat_id: UUID, user_id: UUID) -> Entered | None:
+    """Lock the chat and return which roles may be called in it; None to those who are not in it."""
+    row = await tx.maybe(SQL.enter_chat, chat_id=chat_id, user_id=user_id)
+    return Entered(row["role_codes"], row["disabled_roles"]) if row else None
 
 
 async def insert_message(
@@ -107,33 +107,46 @@ async def insert_message(
     chat_id: UUID,
     author_id: UUID,
     content: str,
-    mentions: list[dict[str, Any]],
+    named: dict[str, UUID],
+    role_codes: list[str],
     reply_to: UUID | None,
     client_message_id: str | None,
     via: str | None,
 ) -> Message | None:
-    """Add the next message of a chat, or return None when this client_message_id was used before."""
-    row = await tx.maybe(
-        SQL.insert_message,
-        chat_id=chat_id,
-        author_id=author_id,
-        content=content,
-        mentions=mentions,
-        reply_to=reply_to,
-        client_message_id=client_message_id,
-        via=via,
-    )
+    """Add the next message of a chat, with those of its mentions that count there.
+
+    Returns None when the author is not in the chat, or has used this client_message_id before.
+    Raises PostedMeanwhile when the same was posted by another transaction just now.
+    """
+    try:
+        row = await tx.maybe(
+            SQL.insert_message,
+            chat_id=chat_id,
+            author_id=author_id,
+            content=content,
+            named_codes=list(named),
+            named_ids=list(named.values()),
+            role_codes=role_codes,
+            reply_to=reply_to,
+            client_message_id=client_message_id,
+            via=via,
+        )
+    except asyncpg.UniqueViolationError as error:
+        # It waited for the chat's lock, and what was posted meanwhile is not what the statement looked at.
+        if error.constraint_name == "messages_client_id":
+            raise PostedMeanwhile from error
+        raise
     return Message(**row) if row else None
 
 
 async def message_by_client_id(
-    tx: Transaction, *, chat_id: UUID, author_id: UUID, client_message_id: str
-) -> Message:
+    tx: Transaction, *, chat_id: UUID, author_id: UUID, client_message_id: str | None
+) -> Message | None:
     """Return the message that was posted under this client_message_id."""
-    row = await tx.one(
+    row = await tx.maybe(
         SQL.message_by_client_id, chat_id=chat_id, author_id=author_id, client_message_id=client_message_id
     )
-    return Message(**row)
+    return Message(**row) if row else None
 
 
 async def lock_existing(tx: Transaction, *, chat_ids: list[UUID]) -> set[UUID]:

@@ -1,7 +1,7 @@
 """What people do in chats, and what roles answer there."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -193,35 +193,24 @@ async def post_message(
         called = replace(called, roles=tuple(calls), unknown_roles=())
     _limit_mentions(called)
     named = await _people_named(tx, called)
-    entered = await repository.enter_chat(
-        tx, chat_id=chat_id, user_id=actor.user_id, named_ids=[user.id for user in named]
-    )
-    if entered is None:
-        raise ChatNotFound(chat_id)  # Outsiders must not learn that the chat exists.
-    roles = [code for code in called.roles if entered.lets_call(code)]
-    mentions = [
-        *(Mention("user", user.username, user.id) for user in named if user.id in entered.members_named),
-        *(Mention("role", code, None) for code in roles),
-    ]
     if reply_to is not None:
+        await get_chat(tx, actor, chat_id=chat_id)  # Outsiders must not learn that the chat exists.
         await _require_in_chat(tx, actor, message_id=reply_to, chat_id=chat_id)
-
     message = await repository.insert_message(
         tx,
         chat_id=chat_id,
         author_id=actor.user_id,
         content=content,
-        mentions=[asdict(mention) for mention in mentions],
+        named={user.username: user.id for user in named},
+        role_codes=list(called.roles),
         reply_to=reply_to,
         client_message_id=client_message_id,
         via=via,
     )
     if message is None:
-        assert client_message_id is not None
-        first = await repository.message_by_client_id(
-            tx, chat_id=chat_id, author_id=actor.user_id, client_message_id=client_message_id
-        )
-        return Posted(first, [Mention(**one) for one in first.mentions], [], is_new=False)
+        return await _posted_before(tx, actor, chat_id, client_message_id)
+    mentions = _mentions_of(message)
+    roles = [mention.code for mention in mentions if mention.kind == "role"]
 
     tx.announce(chat_id, "message.created", {"message_id": message.id, "chat_id": chat_id}, live=message)
     for mention in mentions:
@@ -340,7 +329,7 @@ async def mark_read(tx: Transaction, actor: Actor, *, chat_id: UUID, up_to_no: i
 
 async def lets_call(tx: Transaction, actor: Actor, *, chat_id: UUID, role_code: str) -> bool:
     """Lock a chat of the actor's and return whether this role may be called in it now."""
-    entered = await repository.enter_chat(tx, chat_id=chat_id, user_id=actor.user_id, named_ids=[])
+    entered = await repository.enter_chat(tx, chat_id=chat_id, user_id=actor.user_id)
     if entered is None:
         raise ChatNotFound(chat_id)
     return entered.lets_call(role_code)
@@ -462,6 +451,26 @@ async def _people_named(tx: Transaction, called: Called) -> list[users.User]:
         if user is not None and user.is_active:
             named[user.id] = user
     return list(named.values())
+
+
+async def _posted_before(
+    tx: Transaction, actor: Actor, chat_id: UUID, client_message_id: str | None
+) -> Posted:
+    """Return what was posted under this client_message_id; to an outsider the chat does not exist."""
+    await get_chat(tx, actor, chat_id=chat_id)
+    first = await repository.message_by_client_id(
+        tx, chat_id=chat_id, author_id=actor.user_id, client_message_id=client_message_id
+    )
+    if first is None:
+        raise ChatNotFound(chat_id)  # The author has come into it only just now.
+    return Posted(first, _mentions_of(first), [], is_new=False)
+
+
+def _mentions_of(message: Message) -> list[Mention]:
+    return [
+        Mention(one["kind"], one["code"], None if one["id"] is None else UUID(one["id"]))
+        for one in message.mentions
+    ]
 
 
 async def _require_in_chat(tx: Transaction, actor: Actor, *, message_id: UUID, chat_id: UUID) -> None:
