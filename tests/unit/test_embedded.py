@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from engine.adapters.models import TINY, EmbeddedModel, Place
+from engine.adapters.models import TINY, EmbeddedModel, Place, embedded, llama_server
 
 pytestmark = pytest.mark.model
 
@@ -16,6 +16,7 @@ def test_a_copy_has_threads_for_the_cores_it_was_given_and_room_for_so_many_answ
 ) -> None:
     given: list[Any] = []
     monkeypatch.setattr("xllamacpp.Server", given.append)
+    monkeypatch.setattr(embedded, "LlamaServer", llama_server.load)  # Here, and not in a process of its own.
     copy = EmbeddedModel(name=TINY, folder=tmp_path, context_tokens=1024, parallel=3, place=Place(cores))
 
     copy._load(tmp_path / "weights.gguf", key="k" * 32)
