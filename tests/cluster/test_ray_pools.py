@@ -1,5 +1,6 @@
 """A role that asks for a pool is worked by actors of its own, which Ray gives what the role file asks for."""
 
+import asyncio
 import re
 from pathlib import Path
 
@@ -57,10 +58,10 @@ async def test_a_pool_grows_with_its_work_holds_what_it_asks_for_and_shrinks_whe
     for follower in followers:
         await follower.until(lambda seen: seen.has_ended(), seconds=60)
         assert [(run.status, run.restarts) for run in follower.picture.runs.values()] == [("completed", 0)]
-    while (after := await what_ray_has(engine)).workers_of("heavy") == 2:
-        continue
+    async with asyncio.timeout(60):  # Ray gives back what an actor has held a moment after it is gone.
+        while (after := await what_ray_has(engine)).free["CPU"] != pytest.approx(one.free["CPU"]):
+            continue
     assert (after.workers_of("default"), after.workers_of("heavy")) == (1, 1)
-    assert after.free["CPU"] == pytest.approx(one.free["CPU"])
 
 
 async def workers_by_role(url: str) -> dict[str, int]:
