@@ -74,12 +74,12 @@ async def queue_for_message(tx: Transaction, posted: chats.MessagePosted) -> lis
         )
     for run in queued:
         _announce(tx, "run.queued", run.chat_id, run.id, run.role_code, run.answer_id)
+    # Workers tell nobody of a run before they have written its start, which comes after this on the disk.
     if taken := [run for run in queued if run.status == "running"]:
         claims = tuple(_claim_of(_org(tx), run) for run in taken)
-        # Its worker tells nobody of the run before it has written a start of it.
         tx.after_commit(RunsTaken(taker.worker, claims), on_disk=False)
     if waiting := [run for run in queued if run.status == "queued"]:
-        tx.after_commit(RunsQueued(tuple(run.role_code for run in waiting)))
+        tx.after_commit(RunsQueued(tuple(run.role_code for run in waiting)), on_disk=False)
     return [replace(run, status="queued") for run in queued]  # Nobody has heard yet that it is at work.
 
 
