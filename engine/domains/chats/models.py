@@ -69,19 +69,6 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Entered:
-    """Which roles may be called in a chat."""
-
-    allowed_roles: list[str]  # empty: all that are not disabled
-    disabled_roles: list[str]
-
-    def lets_call(self, role_code: str) -> bool:
-        """Whether this role may be called here."""
-        allowed = not self.allowed_roles or role_code in self.allowed_roles
-        return allowed and role_code not in self.disabled_roles
-
-
-@dataclass(frozen=True, slots=True)
 class Posted:
     """The outcome of posting; `is_new` is false when this client_message_id had been posted before.
 

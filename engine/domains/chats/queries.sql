@@ -88,8 +88,8 @@ RETURNING user_id;
 DELETE FROM chat_members WHERE chat_id = :chat_id AND user_id = :user_id;
 
 -- name: enter_chat
--- Locks the chat until the commit; no row for those who are not in it. Returns which roles may be called.
-SELECT c.role_codes, disabled_roles()
+-- Locks the chat until the commit; no row for those who are not in it. Returns whether a role may be called there.
+SELECT (c.role_codes = '{}' OR :role_code = ANY(c.role_codes)) AND :role_code <> ALL(disabled_roles()) AS lets_call
   FROM chats c
  WHERE c.id = :chat_id AND c.deleted_at IS NULL
    AND EXISTS (SELECT FROM chat_members me WHERE me.chat_id = c.id AND me.user_id = :user_id)

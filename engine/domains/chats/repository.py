@@ -11,7 +11,7 @@ from asyncpg import Record
 from engine.core.database import Transaction
 from engine.core.sql import load
 from engine.domains.chats.errors import PostedMeanwhile
-from engine.domains.chats.models import Answer, Chat, Entered, Found, LastLine, Message
+from engine.domains.chats.models import Answer, Chat, Found, LastLine, Message
 
 SQL = load(__file__)
 MOST_BYTES = 4_000_000  # that one search reads: some two million letters of Russian
@@ -95,10 +95,10 @@ async def delete_member(tx: Transaction, *, chat_id: UUID, user_id: UUID) -> boo
     return await tx.run(SQL.delete_member, chat_id=chat_id, user_id=user_id) > 0
 
 
-async def enter_chat(tx: Transaction, *, chat_id: UUID, user_id: UUID) -> Entered | None:
-    """Lock the chat and return which roles may be called in it; None to those who are not in it."""
-    row = await tx.maybe(SQL.enter_chat, chat_id=chat_id, user_id=user_id)
-    return Entered(row["role_codes"], row["disabled_roles"]) if row else None
+async def enter_chat(tx: Transaction, *, chat_id: UUID, user_id: UUID, role_code: str) -> bool | None:
+    """Lock the chat and return whether a role may be called in it; None to those who are not in it."""
+    row = await tx.maybe(SQL.enter_chat, chat_id=chat_id, user_id=user_id, role_code=role_code)
+    return row["lets_call"] if row else None
 
 
 async def insert_message(

@@ -329,10 +329,10 @@ async def mark_read(tx: Transaction, actor: Actor, *, chat_id: UUID, up_to_no: i
 
 async def lets_call(tx: Transaction, actor: Actor, *, chat_id: UUID, role_code: str) -> bool:
     """Lock a chat of the actor's and return whether this role may be called in it now."""
-    entered = await repository.enter_chat(tx, chat_id=chat_id, user_id=actor.user_id)
-    if entered is None:
+    is_allowed = await repository.enter_chat(tx, chat_id=chat_id, user_id=actor.user_id, role_code=role_code)
+    if is_allowed is None:
         raise ChatNotFound(chat_id)
-    return entered.lets_call(role_code)
+    return is_allowed
 
 
 async def lock_existing(tx: Transaction, chat_ids: list[UUID]) -> set[UUID]:
