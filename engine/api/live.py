@@ -99,7 +99,7 @@ class _Log:
         self.wanted = 0  # Another process has written up to here.
         self.readers: set[Subscription] = set()
         self.left_at = monotonic()
-        self.catching_up: asyncio.Task[None] | None = None
+        self.catching_up: asyncio.Task[bool] | None = None
 
 
 class Hub:
@@ -327,23 +327,29 @@ class Hub:
         if log_tail.catching_up is None or log_tail.catching_up.done():
             log_tail.catching_up = asyncio.create_task(self._catch_up(log_tail, patience))
 
-    async def _catch_up(self, log_tail: _Log, patience: float) -> None:
-        """Tell what is in the rows and was not heard, nor is within some seconds."""
+    async def _look_into(self, log_tail: _Log) -> bool:
+        self._catch_up_soon(log_tail)
+        assert log_tail.catching_up is not None
+        return await log_tail.catching_up
+
+    async def _catch_up(self, log_tail: _Log, patience: float) -> bool:
+        """Tell what is in the rows and was not heard, nor is soon; return whether it looked."""
         try:
             while patience and log_tail.wanted <= log_tail.last_no:
                 heard = log_tail.last_no
                 await asyncio.sleep(patience)
                 if not log_tail.early:
-                    return
+                    return False
                 if log_tail.last_no == heard:
                     break
             while True:
                 wanted = log_tail.wanted
                 # Told of more meanwhile, it looks again; it never waits for a number that may not come.
                 if await self._read_missed(log_tail) < PAGE and log_tail.wanted == wanted:
-                    return
-        except Exception:  # noqa: BLE001 - it is tried again in a second, and nobody waits for this task
+                    return True
+        except Exception:  # noqa: BLE001 - it is tried again in a second
             log.exception("live_catch_up_failed", org_id=str(log_tail.org_id))
+            return False
 
     async def _read_missed(self, log_tail: _Log) -> int:
         async with self._database.as_organization(log_tail.org_id) as tx:
@@ -388,8 +394,14 @@ class Hub:
             self._forget_run(run.run_id, floor=run.last_id)
         elif item.kind == "run.delta" and not run.is_held:
             self._tell_words(run, item.data["text"])
+        if item.kind in STARTS:
+            self._hold(run)
+
+    def _hold(self, run: LiveRun) -> None:
+        """Tell no word of an attempt that has just begun before the log has told that it did."""
         log_tail = self._logs.get(run.org_id)
-        if item.kind in STARTS and log_tail is not None and self._floors.get(run.run_id, -1) < item.id - 1:
+        first = run.last_id >> FENCE_SHIFT << FENCE_SHIFT
+        if log_tail is not None and self._floors.get(run.run_id, -1) < first - 1:
             run.is_held = True
             task = asyncio.create_task(self._let_go(run, log_tail))
             self._letting_go.add(task)
@@ -397,11 +409,11 @@ class Hub:
 
     async def _let_go(self, run: LiveRun, log_tail: _Log) -> None:
         """Read the log up to a run's start, which was committed before its words; then tell them."""
-        self._catch_up_soon(log_tail)
-        assert log_tail.catching_up is not None
-        await log_tail.catching_up  # It may have begun before the start was written.
-        self._catch_up_soon(log_tail)
-        await log_tail.catching_up
+        await self._look_into(log_tail)  # It may have begun before the start was written.
+        for _ in range(MOST_MENDS):
+            if await self._look_into(log_tail):
+                break
+            await asyncio.sleep(MEND_SECONDS)
         if run.is_held and self._runs.get(run.run_id) is run:
             run.is_held = False
             if run.said and not run.early:
@@ -420,10 +432,13 @@ class Hub:
                     missed = await runs.events_after(tx, run_id=run.run_id, after=run.last_id)
                 if self._runs.get(run.run_id) is not run:
                     return  # It has ended, and its readers have the answer.
+                known = run.last_id
                 for item in missed:
                     if item.id > run.last_id:
                         run.take(item)
                 run.take_early()
+                if run.last_id >> FENCE_SHIFT > max(known, 0) >> FENCE_SHIFT:
+                    self._hold(run)
                 if not run.early:
                     break
                 await asyncio.sleep(MEND_SECONDS)

@@ -175,6 +175,7 @@ def words_of(events: list[Event], run_id: str | UUID) -> str:
         if event.data.get("run_id") != str(run_id):
             continue
         if event.kind in ("run.started", "run.restarted"):
+            assert event.data["seq"] > seq or not text, "words of an attempt came before it began"
             text, seq = "", event.data["seq"]
         elif event.kind == "run.snapshot":
             text, seq = event.data["text"], event.data["seq"]

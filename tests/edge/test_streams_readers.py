@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from engine.api import live
-from engine.core.events import AnnouncedElsewhere
+from engine.core.events import Announced, AnnouncedElsewhere
 from engine.domains import chats, sessions, users
 from engine.domains.runs import RunHeard
 from engine.domains.users import UserChanges
@@ -128,6 +128,34 @@ async def test_words_read_from_rows_alone_are_completed_before_the_answer(
     before = next(no for no, each in enumerate(heard) if each.kind == "message.created")
     assert 0 < len(first.data["text"]) < len(TEXT)
     assert words_of(heard[:before], run_id) == heard[before].data["message"]["content"] == TEXT
+
+
+async def test_words_read_from_rows_wait_until_the_log_has_told_that_their_attempt_began(
+    stage: Stage, ann: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = stage.world.database.feed
+    bring = feed.send
+    heard_words = 0
+
+    def lose_the_beginning(item: object) -> None:
+        """As a relay does that has lost its connection, and has it again when the role talks."""
+        nonlocal heard_words
+        heard_words += isinstance(item, RunHeard) and item.events[-1].kind == "run.delta"
+        if heard_words > 3 or not isinstance(item, (RunHeard, Announced)):
+            bring(item)
+
+    monkeypatch.setattr(feed, "send", lose_the_beginning)
+    stage.script(say(*WORDS, *WORDS, pause=0.05))
+    monkeypatch.setattr(live, "RECHECK_SECONDS", 60.0)
+    chat_id = await ann.open_chat()
+    stream = await ann.follow(f"/chats/{chat_id}/events")
+    await until(stream, kind("hello"))
+    run_id, _ = await asked(ann, chat_id)
+    heard = await until(stream, kind("run.completed"))
+
+    kinds = [event.kind for event in heard]
+    assert kinds.index("run.started") < kinds.index("run.snapshot")
+    assert words_of(heard, run_id) == TEXT + TEXT
 
 
 async def test_a_number_that_the_log_does_not_hold_costs_one_look(
