@@ -21,7 +21,7 @@ from engine.domains import runs
 from engine.domains.runs import FENCE_SHIFT, Run, RunEvent, RunHeard
 
 RECHECK_SECONDS = 1.0
-GAP_SECONDS = 0.02
+GAP_SECONDS = 0.05
 PAGE = 50  # A message may have 32,000 characters, and a reader may stand still with a page in hand.
 FORGET_LOG_SECONDS = 60.0  # Whoever comes back sooner need not ask where the log's end is.
 MOST_WAITING = 4_000  # events that a reader may be behind before it has to come back and resume
@@ -408,16 +408,23 @@ class Hub:
             task.add_done_callback(self._letting_go.discard)
 
     async def _let_go(self, run: LiveRun, log_tail: _Log) -> None:
-        """Read the log up to a run's start, which was committed before its words; then tell them."""
-        await self._look_into(log_tail)  # It may have begun before the start was written.
-        for _ in range(MOST_MENDS):
-            if await self._look_into(log_tail):
-                break
-            await asyncio.sleep(MEND_SECONDS)
+        """Tell the words of a run once the log has told its start, which was committed before them."""
+        # Most often the log is about to tell it, and waits for earlier numbers itself.
+        await asyncio.sleep(GAP_SECONDS)
+        await self._read_start(run, log_tail)
         if run.is_held and self._runs.get(run.run_id) is run:
             run.is_held = False
             if run.said and not run.early:
                 self._tell_all(run)
+
+    async def _read_start(self, run: LiveRun, log_tail: _Log) -> None:
+        if not run.is_held:
+            return
+        await self._look_into(log_tail)  # It may have begun before the start was written.
+        for _ in range(MOST_MENDS):
+            if await self._look_into(log_tail):
+                return
+            await asyncio.sleep(MEND_SECONDS)
 
     def _tell_all(self, run: LiveRun) -> None:
         snapshot = run.snapshot()
