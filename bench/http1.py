@@ -184,13 +184,21 @@ class Connection(asyncio.Protocol):
 
 
 def request(
-    method: str, path: str, content: Any = None, *, token: str = "", accept: str = "application/json"
+    method: str,
+    path: str,
+    content: Any = None,
+    *,
+    token: str = "",
+    accept: str = "application/json",
+    is_last: bool = False,
 ) -> bytes:
-    """Render a request with a JSON body, or none."""
+    """Render a request with a JSON body, or none; after the last one the server hangs up."""
     body = b"" if content is None else orjson.dumps(content)
     head = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Accept: {accept}"]
     if token:
         head.append(f"Authorization: Bearer {token}")
+    if is_last:
+        head.append("Connection: close")
     if body:
         head += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
     return "\r\n".join([*head, "", ""]).encode() + body

@@ -149,10 +149,13 @@ class Stage:
 
     def tell_errors(self, result: Result) -> None:
         """Print some of what went wrong."""
-        for error in sorted(set(result.errors))[:3]:
-            self.console.print(
-                f"  {len(result.errors)} of {result.asked} failed: {error}", style="red", markup=False
-            )
+        tell_errors(self.console, result)
+
+
+def tell_errors(console: Console, result: Result) -> None:
+    """Print some of what went wrong."""
+    for error in sorted(set(result.errors))[:3]:
+        console.print(f"  {len(result.errors)} of {result.asked} failed: {error}", style="red", markup=False)
 
 
 async def _measure(pid: int, target: Target, turns: int, engine: EngineProcess | None) -> Measured:

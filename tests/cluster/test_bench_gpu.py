@@ -21,7 +21,7 @@ async def test_a_model_is_measured_behind_an_engine_with_and_without_ray() -> No
         found = await gpu.measure_engines(Console(quiet=True), model.port, PACE.model, steps=(1, 2))
     finally:
         await model.stop()
-    made = gpu.engine_section(found)
+    made = gpu.engine_section(PACE.model, found)
 
     assert list(found) == [INLINE, RAY]
     assert [row[0] for row in made.rows] == ["1", "2"]
