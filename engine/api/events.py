@@ -56,6 +56,11 @@ class LiveRun:
     is_held: bool = False  # The log has not told its start yet, and nobody may hear words before it.
     has_ended: bool = False
 
+    @property
+    def attempt(self) -> int:
+        """Which attempt at the run was heard last: its fence, or -1 before anything was heard."""
+        return self.last_id >> FENCE_SHIFT
+
     def take(self, item: RunEvent) -> None:
         """Add what was said, or forget what an attempt that is over has said."""
         self.last_id = item.id

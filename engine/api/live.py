@@ -400,19 +400,20 @@ class Hub:
     def _hold(self, run: LiveRun) -> None:
         """Tell no word of an attempt that has just begun before the log has told that it did."""
         log_tail = self._logs.get(run.org_id)
-        first = run.last_id >> FENCE_SHIFT << FENCE_SHIFT
+        first = run.attempt << FENCE_SHIFT
         if log_tail is not None and self._floors.get(run.run_id, -1) < first - 1:
             run.is_held = True
-            task = asyncio.create_task(self._let_go(run, log_tail))
+            task = asyncio.create_task(self._let_go(run, log_tail, attempt=run.attempt))
             self._letting_go.add(task)
             task.add_done_callback(self._letting_go.discard)
 
-    async def _let_go(self, run: LiveRun, log_tail: _Log) -> None:
-        """Tell the words of a run once the log has told its start, which was committed before them."""
+    async def _let_go(self, run: LiveRun, log_tail: _Log, *, attempt: int) -> None:
+        """Tell the words of an attempt once the log has told its start, which was committed before them."""
         # Most often the log is about to tell it, and waits for earlier numbers itself.
         await asyncio.sleep(GAP_SECONDS)
         await self._read_start(run, log_tail)
-        if run.is_held and self._runs.get(run.run_id) is run:
+        # A later attempt is held for itself.
+        if run.is_held and self._runs.get(run.run_id) is run and run.attempt == attempt:
             run.is_held = False
             if run.said and not run.early:
                 self._tell_all(run)
@@ -439,12 +440,12 @@ class Hub:
                     missed = await runs.events_after(tx, run_id=run.run_id, after=run.last_id)
                 if self._runs.get(run.run_id) is not run:
                     return  # It has ended, and its readers have the answer.
-                known = run.last_id
+                known = run.attempt
                 for item in missed:
                     if item.id > run.last_id:
                         run.take(item)
                 run.take_early()
-                if run.last_id >> FENCE_SHIFT > max(known, 0) >> FENCE_SHIFT:
+                if run.attempt > known:
                     self._hold(run)
                 if not run.early:
                     break

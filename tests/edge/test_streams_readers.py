@@ -4,14 +4,14 @@ import asyncio
 import json
 from random import Random
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
 from engine.api import live
 from engine.core.events import Announced, AnnouncedElsewhere
 from engine.domains import chats, sessions, users
-from engine.domains.runs import RunHeard
+from engine.domains.runs import FENCE_SHIFT, RunEvent, RunHeard
 from engine.domains.users import UserChanges
 from tests.edge.serving import (
     API,
@@ -156,6 +156,35 @@ async def test_words_read_from_rows_wait_until_the_log_has_told_that_their_attem
     kinds = [event.kind for event in heard]
     assert kinds.index("run.started") < kinds.index("run.snapshot")
     assert words_of(heard, run_id) == TEXT + TEXT
+
+
+async def test_words_of_a_later_attempt_are_not_let_go_with_those_of_an_earlier_one(
+    stage: Stage, firm: Firm, ann: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = [asyncio.Event(), asyncio.Event()]
+    waiting = iter(looks)
+    monkeypatch.setattr(stage.hub, "_read_start", lambda *_: next(waiting).wait())
+    monkeypatch.setattr(live, "GAP_SECONDS", 0.0)
+    chat_id, run_id, answer_id = UUID(await ann.open_chat()), uuid4(), uuid4()
+    stream = await ann.follow(f"/chats/{chat_id}/events")
+    await until(stream, kind("hello"))
+
+    def hear(kind: str, fence: int, place: int, **data: str) -> None:
+        event = RunEvent((fence << FENCE_SHIFT) + place, kind, data)
+        stage.world.database.feed.send(RunHeard(firm.id, chat_id, run_id, answer_id, [event]))
+
+    hear("run.started", 1, 0)
+    hear("run.restarted", 2, 0)
+    hear("run.delta", 2, 1, text="дважды")
+    looks[0].set()
+    await asyncio.sleep(0.1)
+    await ann.post(str(chat_id), "дальше")
+    before = await until(stream, kind("message.created"))
+    looks[1].set()
+    after = await until(stream, kind("run.snapshot"))
+
+    assert [event.kind for event in before] == ["message.created"]
+    assert after[-1].data["text"] == "дважды"
 
 
 async def test_a_number_that_the_log_does_not_hold_costs_one_look(
