@@ -166,3 +166,27 @@ async def test_a_turn_that_does_not_come_is_told_and_given_up(
 
     assert said == ["waiting: another process migrates this database"]
     assert await migrate(connection, [FIRST]) == [FIRST.name]
+
+
+async def test_in_a_database_that_was_just_made_a_row_is_looked_for_by_its_key(
+    connection: asyncpg.Connection,
+) -> None:
+    await migrate(connection, read_migrations(MIGRATIONS))
+    keyed = [
+        row["name"]
+        for row in await connection.fetch(
+            """SELECT conrelid::regclass::text AS name FROM pg_constraint
+                WHERE contype = 'p' AND pg_get_constraintdef(oid) = 'PRIMARY KEY (org_id, id)'"""
+        )
+    ]
+    await connection.execute("SET plan_cache_mode = force_generic_plan; SET random_page_cost = 1.1")
+
+    plans = {}
+    for name in keyed:
+        await connection.execute(f"PREPARE one AS SELECT FROM {name} WHERE org_id = $1 AND id = $2")
+        plans[name] = "\n".join(row[0] for row in await connection.fetch("EXPLAIN EXECUTE one (NULL, NULL)"))
+        await connection.execute("DEALLOCATE one")
+
+    assert {"runs", "messages", "chats", "users"} <= set(keyed)
+    by_key = "Index Cond: ((org_id = $1) AND (id = $2))"
+    assert [name for name, plan in plans.items() if f"{name}_pkey" not in plan or by_key not in plan] == []
