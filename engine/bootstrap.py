@@ -285,7 +285,7 @@ async def bring_up_to_date(owner_url: str) -> list[str]:
 def make_bus() -> Bus:
     """Introduce the rooms that react to one another."""
     bus = Bus()
-    bus.on(chats.MessagePosted, runs.queue_for_message)
+    bus.on(chats.MessagesPosted, runs.queue_for_messages)
     bus.on(chats.ChatDeleted, runs.cancel_of_chat)
     bus.on(runs.AnswersPosted, approvals.open_drafts)
     notifications.listen(bus)

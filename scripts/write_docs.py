@@ -37,7 +37,9 @@ def openapi_page() -> str:
     """Describe every route, as OpenAPI."""
     # The routes are known without a running engine; nothing is asked of this one, least of all its database.
     settings = Settings.model_construct()  # its defaults, whatever is set here
-    stand_in = SimpleNamespace(database=Database(pool=None, bus=Bus(), feed=Feed()), settings=settings)
+    stand_in = SimpleNamespace(
+        database=Database(pool=None, bus=Bus(), feed=Feed()), settings=settings, roles=None
+    )
     app = create_app(cast(Engine, stand_in))
     return json.dumps(app.openapi(), ensure_ascii=False, indent=1, sort_keys=True) + "\n"
 

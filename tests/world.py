@@ -3,12 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
 
 from engine.core.database import Database
 from engine.core.events import Bus
+from engine.core.together import Together
 from engine.domains import approvals, calendar, chats, notifications, organizations, runs, sessions, users
 from engine.domains.chats import ChatKind
 from engine.domains.runs import FENCE_SHIFT, Claim, Outcome, Run, RunEvent
@@ -56,6 +58,9 @@ class World:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self.posts = Together(
+            database, partial(chats.post_messages, known_roles=SHIPPED), apart=lambda new: new.chat_id
+        )
         self.passwords = Passwords(memory_kib=8, passes=1)
         self.entrance = sessions.Entrance(
             database=database,
@@ -149,19 +154,12 @@ class World:
     async def _post(
         self, person: Person, chat_id: UUID, content: str, client_message_id: str | None
     ) -> chats.Posted:
-        async with self.database.as_organization(person.org_id) as tx:
-            return await chats.post_message(
-                tx,
-                person.actor,
-                chat_id=chat_id,
-                content=content,
-                known_roles=SHIPPED,
-                client_message_id=client_message_id,
-            )
+        new = chats.NewMessage(person.actor, chat_id, content, client_message_id)
+        return await self.posts.ask(person.org_id, new)
 
     async def ask(self, person: Person, chat_id: UUID, content: str = "@@lawyer, можно ли?") -> Run:
         """Let a person call one role in a chat; its run waits for a worker."""
-        (run,) = runs.among((await self.post(person, chat_id, content)).reactions)
+        (run,) = runs.among(await self.post(person, chat_id, content))
         return run
 
     async def claim(
@@ -205,7 +203,7 @@ class World:
 
 def introduce(bus: Bus) -> None:
     """Let the rooms react to one another as they do in a running engine."""
-    bus.on(chats.MessagePosted, runs.queue_for_message)
+    bus.on(chats.MessagesPosted, runs.queue_for_messages)
     bus.on(chats.ChatDeleted, runs.cancel_of_chat)
     bus.on(runs.AnswersPosted, approvals.open_drafts)
     notifications.listen(bus)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ from engine.api.limits import BodyLimit, RequestFrame
 from engine.api.live import Hub
 from engine.api.views import Problem
 from engine.api.web import BUNDLE, WebClient
+from engine.core.together import Together
+from engine.domains import chats as domain
 
 PREFIX = "/api/v1"
 ROUTERS: tuple[APIRouter, ...] = (  # Tried in this order: first what is called most.
@@ -71,6 +74,8 @@ def create_app(engine: Engine, *, bundle: Path = BUNDLE) -> FastAPI:
     )
     app.state.engine = engine
     app.state.hub = Hub(engine.database)
+    post_messages = partial(domain.post_messages, known_roles=engine.roles)
+    app.state.posts = Together(engine.database, post_messages, apart=lambda new: new.chat_id)
     app.state.readiness = health.Readiness()
     for router in ROUTERS:
         _add_routes(app, router)

@@ -12,7 +12,9 @@ from structlog.contextvars import bind_contextvars
 
 from engine.core.database import Database, Transaction
 from engine.core.settings import Settings
+from engine.core.together import Together
 from engine.domains import sessions
+from engine.domains.chats import NewMessage, Posted
 from engine.domains.notifications import Office
 from engine.domains.organizations import Registration
 from engine.domains.users import Actor
@@ -73,6 +75,12 @@ class Caller:
         """Return where live streams are followed."""
         hub: Hub = self.request.app.state.hub
         return hub
+
+    @property
+    def posts(self) -> Together[NewMessage, Posted]:
+        """Return where messages are posted, those of one moment together."""
+        posts: Together[NewMessage, Posted] = self.request.app.state.posts
+        return posts
 
     @property
     def address(self) -> str:

@@ -380,18 +380,12 @@ async def _post(caller: Caller, chat_id: UUID, new: PostMessage) -> tuple[Posted
 
 
 async def _post_once(caller: Caller, chat_id: UUID, new: PostMessage) -> tuple[PostedView, bool]:
-    async with caller.transaction() as tx:
-        posted = await chats.post_message(
-            tx,
-            caller.actor,
-            chat_id=chat_id,
-            content=new.content,
-            known_roles=caller.engine.roles,
-            client_message_id=new.client_message_id,
-            reply_to=new.reply_to,
-        )
-        started = runs.among(posted.reactions) if posted.is_new else []
-        if not posted.is_new and any(mention.kind == "role" for mention in posted.mentions):
+    actor = caller.actor
+    message = chats.NewMessage(actor, chat_id, new.content, new.client_message_id, new.reply_to)
+    posted = await caller.posts.ask(actor.org_id, message)
+    started = runs.among(posted)
+    if not posted.is_new and any(mention.kind == "role" for mention in posted.mentions):
+        async with caller.transaction() as tx:
             started = await runs.runs_of_message(tx, posted.message.id)
     view = PostedView(
         message=message_view(posted.message, None),

@@ -166,8 +166,10 @@ class Worker:
         if self._claiming is None or self._is_stopping or self._is_resting or room <= 0:
             return None
         share = self._roles.share_of(self._pool)
-        mine = [code for code in offered.role_codes if share.has(code)]
-        return Taker(self.name, self._settings.lease_seconds, tuple(mine[:room]))
+        wanted: list[bool] = []
+        for code in offered.role_codes:
+            wanted.append(sum(wanted) < room and share.has(code))
+        return Taker(self.name, self._settings.lease_seconds, tuple(wanted))
 
     def _take(self, taken: RunsTaken) -> None:
         if taken.worker == self.name:

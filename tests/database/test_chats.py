@@ -177,7 +177,7 @@ async def test_roles_that_may_not_be_called_are_ignored_and_named(world: World, 
 
     assert [(mention.kind, mention.code) for mention in posted.mentions] == [("role", "lawyer")]
     assert sorted(posted.unknown_roles) == ["accountant", "hr", "nobody"]
-    assert [run.role_code for run in runs.among(posted.reactions)] == ["lawyer"]
+    assert [run.role_code for run in runs.among(posted)] == ["lawyer"]
 
 
 async def test_eleven_roles_and_fifty_one_people_are_too_many(world: World, database: Database) -> None:
@@ -191,7 +191,7 @@ async def test_eleven_roles_and_fifty_one_people_are_too_many(world: World, data
             )
 
     ten = await post(" ".join(f"@@role{n}" for n in range(10)) + " @@role1 @@role2")
-    assert len(runs.among(ten.reactions)) == 10
+    assert len(runs.among(ten)) == 10
     for count in (11, 50):
         with pytest.raises(TooManyRoles):
             await post(" ".join(f"@@role{n}" for n in range(count)))

@@ -70,7 +70,7 @@ async def test_a_worker_with_room_holds_a_run_from_its_message_on_unless_it_is_n
     chat_id = await world.chat(firm.admin)
 
     async def take_lawyers(_: Transaction, offered: RunsOffered) -> Taker:
-        return Taker("eager", 60, tuple(code for code in offered.role_codes if code == "lawyer"))
+        return Taker("eager", 60, tuple(code == "lawyer" for code in offered.role_codes))
 
     database.bus.on(RunsOffered, take_lawyers)
     database.feed.on(RunsTaken, taken.append)

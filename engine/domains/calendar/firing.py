@@ -200,7 +200,7 @@ async def _start(
         calls=[role] if role else [],
         via=VIA,
     )
-    started = runs.among(posted.reactions)
+    started = runs.among(posted)
     if role is not None and not started:
         raise runs.RunNotRetryable("This role may not be called in this chat.", role=role)
     return Started(posted.message, started[0] if started else None)

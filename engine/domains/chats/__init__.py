@@ -14,10 +14,12 @@ from engine.domains.chats.models import (
     Line,
     Mention,
     Message,
-    MessagePosted,
+    MessagesPosted,
+    NewMessage,
     Posted,
 )
 from engine.domains.chats.ports import RoleNames
+from engine.domains.chats.posting import post_message, post_messages
 from engine.domains.chats.service import (
     add_members,
     change_chat,
@@ -37,7 +39,6 @@ from engine.domains.chats.service import (
     members_of,
     messages_by_ids,
     post_answers,
-    post_message,
     remove_member,
     search,
     search_messages,
@@ -60,7 +61,8 @@ __all__ = [
     "Mention",
     "Message",
     "MessageNotFound",
-    "MessagePosted",
+    "MessagesPosted",
+    "NewMessage",
     "Posted",
     "PostedMeanwhile",
     "RoleNames",
@@ -84,6 +86,7 @@ __all__ = [
     "messages_by_ids",
     "post_answers",
     "post_message",
+    "post_messages",
     "remove_member",
     "search",
     "search_messages",

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from engine.domains.users import User
+from engine.domains.users import Actor, User
 
 ChatKind = Literal["group", "direct"]
 
@@ -67,12 +67,44 @@ class Message:
     withdrawn_at: datetime | None
     via: str | None  # how it came, such as `calendar`; None: somebody typed it, or a role wrote it
 
+    @property
+    def calls(self) -> list[str]:
+        """The codes of the roles that it calls."""
+        return [mention["code"] for mention in self.mentions if mention["kind"] == "role"]
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """What somebody says in a chat.
+
+    The same `client_message_id` of the same author posts once. Where `calls` is given, just these roles are
+    called, whatever the text says; `via` tells how the message came.
+    """
+
+    actor: Actor
+    chat_id: UUID
+    content: str
+    client_message_id: str | None = None
+    reply_to: UUID | None = None
+    calls: tuple[str, ...] | None = None
+    via: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Addressed:
+    """A new message with whom it names, by username, and which roles it calls, be they in its chat or not."""
+
+    message: NewMessage
+    named: dict[str, UUID]
+    role_codes: tuple[str, ...]
+    unknown_roles: tuple[str, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Posted:
     """The outcome of posting; `is_new` is false when this client_message_id had been posted before.
 
-    `reactions` holds what the rooms that heard of the message made of it.
+    `reactions` holds what the rooms that heard of it made of all messages that were posted together.
     """
 
     message: Message
@@ -102,11 +134,10 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class MessagePosted:
-    """A person said something; `role_codes` are the roles called by it."""
+class MessagesPosted:
+    """People said something, each in another chat; emitted in the transaction that posts it."""
 
-    message: Message
-    role_codes: list[str]
+    messages: list[Message]
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,38 +95,62 @@ SELECT (c.role_codes = '{}' OR :role_code = ANY(c.role_codes)) AND :role_code <>
    AND EXISTS (SELECT FROM chat_members me WHERE me.chat_id = c.id AND me.user_id = :user_id)
    FOR NO KEY UPDATE OF c;
 
--- name: insert_message
--- The next message of the chat, whose lock lets messages be numbered one after another. Of those it names and calls
--- it keeps the people who are in the chat and the roles that may be called there. No row for an author who is not in
--- the chat, nor when this author has used this client_message_id here before.
-WITH place AS (
+-- name: insert_messages
+-- The next messages of some chats, one in each; the lock of a chat lets its messages be numbered one after another,
+-- and the order of the locks lets no two batches wait for each other. Of those whom a message names and calls it
+-- keeps the people who are in the chat and the roles that may be called there. No row for an author who is not in the
+-- chat, nor for one who has used this client_message_id here before.
+WITH given AS (
+    SELECT g.*
+      FROM unnest(:chat_ids::uuid[], :author_ids::uuid[], :contents::text[], :reply_tos::uuid[],
+                  :client_message_ids::text[], :vias::text[])
+           WITH ORDINALITY AS g (chat_id, author_id, content, reply_to, client_message_id, via, place)
+), welcome AS MATERIALIZED (
+    -- Looked for one by one, and the chats by an array: the plan is made while the tables are small, and outlives that.
+    SELECT *
+      FROM given
+     WHERE (SELECT true FROM chat_members me WHERE me.chat_id = given.chat_id AND me.user_id = given.author_id)
+       AND (SELECT old.id FROM messages old
+             WHERE old.chat_id = given.chat_id AND old.author_id = given.author_id
+               AND old.client_message_id = given.client_message_id LIMIT 1) IS NULL
+), locked AS MATERIALIZED (
+    SELECT id FROM chats
+     WHERE id = ANY(ARRAY(SELECT chat_id FROM welcome)) AND deleted_at IS NULL
+     ORDER BY id
+       FOR NO KEY UPDATE
+), numbered AS (
     UPDATE chats SET last_message_no = last_message_no + 1, last_message_at = now()
-     WHERE id = :chat_id AND deleted_at IS NULL
-       AND EXISTS (SELECT FROM chat_members me WHERE me.chat_id = :chat_id AND me.user_id = :author_id)
-       AND NOT EXISTS (SELECT FROM messages old
-                        WHERE old.chat_id = :chat_id AND old.author_id = :author_id
-                          AND old.client_message_id = :client_message_id::text)
+     WHERE id = ANY(ARRAY(SELECT id FROM locked))
     RETURNING id, last_message_no, role_codes
+), counted AS MATERIALIZED (
+    SELECT welcome.*, numbered.last_message_no AS no, numbered.role_codes
+      FROM numbered JOIN welcome ON welcome.chat_id = numbered.id
 ), seen AS (
-    UPDATE chat_members SET last_read_no = place.last_message_no
-      FROM place
-     WHERE chat_members.chat_id = place.id AND chat_members.user_id = :author_id
+    UPDATE chat_members SET last_read_no = counted.no
+      FROM counted
+     WHERE chat_members.chat_id = counted.chat_id AND chat_members.user_id = counted.author_id
 ), mentioned AS (
-    SELECT 1 AS part, named.place, 'user' AS kind, named.code, named.id
-      FROM unnest(:named_codes::text[], :named_ids::uuid[]) WITH ORDINALITY AS named (code, id, place)
-     WHERE EXISTS (SELECT FROM chat_members m WHERE m.chat_id = :chat_id AND m.user_id = named.id)
+    SELECT counted.place, 1 AS part, named.turn, 'user' AS kind, named.code, named.id
+      FROM counted
+      JOIN unnest(:named_places::int[], :named_codes::text[], :named_ids::uuid[])
+           WITH ORDINALITY AS named (place, code, id, turn) ON named.place = counted.place
+     WHERE (SELECT true FROM chat_members m WHERE m.chat_id = counted.chat_id AND m.user_id = named.id)
     UNION ALL
-    SELECT 2, called.place, 'role', called.code, NULL
-      FROM place, unnest(:role_codes::text[]) WITH ORDINALITY AS called (code, place)
-     WHERE (place.role_codes = '{}' OR called.code = ANY(place.role_codes)) AND called.code <> ALL(disabled_roles())
+    SELECT counted.place, 2, called.turn, 'role', called.code, NULL
+      FROM counted
+      JOIN unnest(:called_places::int[], :called_codes::text[])
+           WITH ORDINALITY AS called (place, code, turn) ON called.place = counted.place
+     WHERE (counted.role_codes = '{}' OR called.code = ANY(counted.role_codes))
+       AND called.code <> ALL(disabled_roles())
 ), mentions AS (
-    SELECT coalesce(jsonb_agg(jsonb_build_object('kind', kind, 'code', code, 'id', id) ORDER BY part, place), '[]') AS list
+    SELECT place, jsonb_agg(jsonb_build_object('kind', kind, 'code', code, 'id', id) ORDER BY part, turn) AS list
       FROM mentioned
+     GROUP BY place
 )
 INSERT INTO messages (chat_id, no, author_id, content, mentions, reply_to, client_message_id, via)
-SELECT place.id, place.last_message_no, :author_id, :content, mentions.list, :reply_to::uuid,
-       :client_message_id::text, :via::text
-  FROM place, mentions
+SELECT counted.chat_id, counted.no, counted.author_id, counted.content, coalesce(mentions.list, '[]'),
+       counted.reply_to, counted.client_message_id, counted.via
+  FROM counted LEFT JOIN mentions ON mentions.place = counted.place
 RETURNING id, chat_id, no, author_id, role_code, content, mentions, reply_to, client_message_id, created_at,
           edited_at, deleted_at, withdrawn_at, via;
 

@@ -11,7 +11,7 @@ from asyncpg import Record
 from engine.core.database import Transaction
 from engine.core.sql import load
 from engine.domains.chats.errors import PostedMeanwhile
-from engine.domains.chats.models import Answer, Chat, Found, LastLine, Message
+from engine.domains.chats.models import Addressed, Answer, Chat, Found, LastLine, Message
 
 SQL = load(__file__)
 MOST_BYTES = 4_000_000  # that one search reads: some two million letters of Russian
@@ -101,42 +101,35 @@ async def enter_chat(tx: Transaction, *, chat_id: UUID, user_id: UUID, role_code
     return row["lets_call"] if row else None
 
 
-async def insert_message(
-    tx: Transaction,
-    *,
-    chat_id: UUID,
-    author_id: UUID,
-    content: str,
-    named: dict[str, UUID],
-    role_codes: list[str],
-    reply_to: UUID | None,
-    client_message_id: str | None,
-    via: str | None,
-) -> Message | None:
-    """Add the next message of a chat, with those of its mentions that count there.
+async def insert_messages(tx: Transaction, new: list[Addressed]) -> dict[UUID, Message]:
+    """Add the next message of some chats, one in each, with those of its mentions that count there.
 
-    Returns None when the author is not in the chat, or has used this client_message_id before.
-    Raises PostedMeanwhile when the same was posted by another transaction just now.
+    Returns them by their chats; none for an author who is not in the chat, or has used this
+    client_message_id before. Raises PostedMeanwhile when one was posted by another transaction just now.
     """
+    named = [(place, *person) for place, one in enumerate(new, 1) for person in one.named.items()]
+    called = [(place, code) for place, one in enumerate(new, 1) for code in one.role_codes]
     try:
-        row = await tx.maybe(
-            SQL.insert_message,
-            chat_id=chat_id,
-            author_id=author_id,
-            content=content,
-            named_codes=list(named),
-            named_ids=list(named.values()),
-            role_codes=role_codes,
-            reply_to=reply_to,
-            client_message_id=client_message_id,
-            via=via,
+        rows = await tx.all(
+            SQL.insert_messages,
+            chat_ids=[one.message.chat_id for one in new],
+            author_ids=[one.message.actor.user_id for one in new],
+            contents=[one.message.content for one in new],
+            reply_tos=[one.message.reply_to for one in new],
+            client_message_ids=[one.message.client_message_id for one in new],
+            vias=[one.message.via for one in new],
+            named_places=[place for place, _, _ in named],
+            named_codes=[code for _, code, _ in named],
+            named_ids=[user_id for _, _, user_id in named],
+            called_places=[place for place, _ in called],
+            called_codes=[code for _, code in called],
         )
     except asyncpg.UniqueViolationError as error:
         # It waited for the chat's lock, and what was posted meanwhile is not what the statement looked at.
         if error.constraint_name == "messages_client_id":
             raise PostedMeanwhile from error
         raise
-    return Message(**row) if row else None
+    return {row["chat_id"]: Message(**row) for row in rows}
 
 
 async def message_by_client_id(

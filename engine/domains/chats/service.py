@@ -1,7 +1,6 @@
 """What people do in chats, and what roles answer there."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -20,10 +19,8 @@ from engine.domains.chats.errors import (
     NotTheChatOwner,
     TitleInvalid,
     TooManyMentions,
-    TooManyRoles,
     UnknownRole,
 )
-from engine.domains.chats.mentions import Called, find_mentions
 from engine.domains.chats.models import (
     Answer,
     Chat,
@@ -33,17 +30,12 @@ from engine.domains.chats.models import (
     Conversation,
     Found,
     Line,
-    Mention,
     Message,
-    MessagePosted,
-    Posted,
 )
 from engine.domains.chats.ports import RoleNames
 from engine.domains.users import Actor
 
 LONGEST_TITLE = 200
-MAX_ROLES = 10
-MAX_USERS_NAMED = 50
 MAX_MEMBERS = 500
 CHAT_CHANGED = "chat.updated"
 # A search reads this much at once, and looks on a few times; then whoever searches is asked.
@@ -169,58 +161,6 @@ async def remove_member(tx: Transaction, actor: Actor, *, chat_id: UUID, user_id
     _tell_members(tx, [user_id], chat_id, "chat.left")
     tx.announce(chat_id, CHAT_CHANGED, {"chat_id": chat_id})
     return None if user_id == actor.user_id else await get_chat(tx, actor, chat_id=chat_id)
-
-
-async def post_message(
-    tx: Transaction,
-    actor: Actor,
-    *,
-    chat_id: UUID,
-    content: str,
-    known_roles: RoleNames,
-    client_message_id: str | None = None,
-    reply_to: UUID | None = None,
-    calls: list[str] | None = None,
-    via: str | None = None,
-) -> Posted:
-    """Say something in a chat; its members, and every role it calls, will hear of it.
-
-    The same `client_message_id` of the same author posts once: later calls return the first message. Where
-    `calls` is given, just these roles are called, whatever the text says; `via` tells how the message came.
-    """
-    called = find_mentions(content, known_roles.names())
-    if calls is not None:
-        called = replace(called, roles=tuple(calls), unknown_roles=())
-    _limit_mentions(called)
-    named = await _people_named(tx, called)
-    if reply_to is not None:
-        await get_chat(tx, actor, chat_id=chat_id)  # Outsiders must not learn that the chat exists.
-        await _require_in_chat(tx, actor, message_id=reply_to, chat_id=chat_id)
-    message = await repository.insert_message(
-        tx,
-        chat_id=chat_id,
-        author_id=actor.user_id,
-        content=content,
-        named={user.username: user.id for user in named},
-        role_codes=list(called.roles),
-        reply_to=reply_to,
-        client_message_id=client_message_id,
-        via=via,
-    )
-    if message is None:
-        return await _posted_before(tx, actor, chat_id, client_message_id)
-    mentions = _mentions_of(message)
-    roles = [mention.code for mention in mentions if mention.kind == "role"]
-
-    tx.announce(chat_id, "message.created", {"message_id": message.id, "chat_id": chat_id}, live=message)
-    for mention in mentions:
-        if mention.id is not None and mention.id != actor.user_id:
-            tx.announce(
-                mention.id, "mention", {"message_id": message.id, "chat_id": chat_id, "by": actor.user_id}
-            )
-    reactions = await tx.emit(MessagePosted(message, roles))
-    refused = [code for code in called.roles if code not in roles]
-    return Posted(message, mentions, [*called.unknown_roles, *refused], is_new=True, reactions=reactions)
 
 
 async def history(
@@ -407,13 +347,6 @@ def _a_title(text: str) -> str:
     return title
 
 
-def _limit_mentions(called: Called) -> None:
-    if len(called.roles) > MAX_ROLES:
-        raise TooManyRoles(f"A message can call {MAX_ROLES} roles at most.", limit=MAX_ROLES)
-    if len(called.users) > MAX_USERS_NAMED:
-        raise TooManyMentions(f"A message can name {MAX_USERS_NAMED} people at most.", limit=MAX_USERS_NAMED)
-
-
 def _role_codes(roles: Iterable[str], known_roles: RoleNames) -> list[str]:
     known = set(known_roles.names().values())
     codes = list(dict.fromkeys(roles))
@@ -437,43 +370,3 @@ async def _require_people(tx: Transaction, member_ids: list[UUID], *, already: i
     for member_id in member_ids:
         if member_id not in active:
             raise MemberNotFound("There is no such person.", user_id=member_id)
-
-
-async def _people_named(tx: Transaction, called: Called) -> list[users.User]:
-    """Return the people named, each once: for every mention its longest reading that is somebody."""
-    if not called.users:
-        return []
-    readings = {reading for readings in called.users for reading in readings}
-    found = {user.username.casefold(): user for user in await users.by_usernames(tx, sorted(readings))}
-    named: dict[UUID, users.User] = {}
-    for options in called.users:
-        user = next((found[reading] for reading in options if reading in found), None)
-        if user is not None and user.is_active:
-            named[user.id] = user
-    return list(named.values())
-
-
-async def _posted_before(
-    tx: Transaction, actor: Actor, chat_id: UUID, client_message_id: str | None
-) -> Posted:
-    """Return what was posted under this client_message_id; to an outsider the chat does not exist."""
-    await get_chat(tx, actor, chat_id=chat_id)
-    first = await repository.message_by_client_id(
-        tx, chat_id=chat_id, author_id=actor.user_id, client_message_id=client_message_id
-    )
-    if first is None:
-        raise ChatNotFound(chat_id)  # The author has come into it only just now.
-    return Posted(first, _mentions_of(first), [], is_new=False)
-
-
-def _mentions_of(message: Message) -> list[Mention]:
-    return [
-        Mention(one["kind"], one["code"], None if one["id"] is None else UUID(one["id"]))
-        for one in message.mentions
-    ]
-
-
-async def _require_in_chat(tx: Transaction, actor: Actor, *, message_id: UUID, chat_id: UUID) -> None:
-    message = await get_message(tx, actor, message_id=message_id)
-    if message.chat_id != chat_id:
-        raise MessageNotFound(message_id)

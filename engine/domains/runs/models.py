@@ -171,18 +171,18 @@ class RunsQueued:
 
 @dataclass(frozen=True, slots=True)
 class RunsOffered:
-    """Runs of some roles are being queued: a worker of this process that has room answers with a Taker."""
+    """A run is being queued for each of these roles; a worker of this process with room gives a Taker."""
 
     role_codes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Taker:
-    """A worker that takes runs of some roles in the moment in which they are queued."""
+    """A worker that takes runs in the moment in which they are queued: of those offered, which it wants."""
 
     worker: str
     lease_seconds: float
-    role_codes: tuple[str, ...]
+    wanted: tuple[bool, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,24 +9,34 @@ SELECT count(*)::int AS of_organization,
   FROM runs WHERE status = 'queued';
 
 -- name: queue_runs
--- One run for each role that a message calls; none at all when too much waits already. A run that a worker
--- takes is in its hands at once, unless its role has something to do before it in this chat.
+-- One run for each role that a message calls; none for an asker, a role in a chat, or the organization of which too
+-- much waits already. A run that a worker wants is in its hands at once, unless its role has something to do before
+-- it in this chat.
+WITH called AS (
+    SELECT c.*, count(*) OVER () AS of_organization, count(*) OVER (PARTITION BY c.asker_id) AS of_asker
+      FROM unnest(:chat_ids::uuid[], :message_ids::uuid[], :asker_ids::uuid[], :positions::bigint[],
+                  :role_codes::text[], :wanted::boolean[])
+           AS c (chat_id, message_id, asker_id, position, role_code, is_wanted)
+), waiting AS MATERIALIZED (
+    SELECT asker_id, count(*) AS runs FROM runs WHERE status = 'queued' GROUP BY asker_id
+)
 INSERT INTO runs (chat_id, message_id, role_code, asker_id, position,
                   status, fence, attempts, worker, lease_until, started_at)
-SELECT :chat_id, :message_id, called.code, :asker_id, :position,
+SELECT called.chat_id, called.message_id, called.role_code, called.asker_id, called.position,
        CASE WHEN turn.is_taken THEN 'running' ELSE 'queued' END, turn.is_taken::int, turn.is_taken::int,
        CASE WHEN turn.is_taken THEN :worker::text END,
        CASE WHEN turn.is_taken THEN now() + :lease_seconds::float8 * interval '1 second' END,
        CASE WHEN turn.is_taken THEN now() END
-  FROM (SELECT count(*) AS of_organization, count(*) FILTER (WHERE asker_id = :asker_id) AS of_asker
-          FROM runs WHERE status = 'queued') AS waiting,
-       unnest(:role_codes::text[]) AS called (code),
+  FROM called,
        LATERAL (SELECT count(*) FILTER (WHERE status = 'queued') AS waiting, count(*) AS active
-                  FROM runs WHERE chat_id = :chat_id AND role_code = called.code AND status IN ('queued', 'running')
+                  FROM runs
+                 WHERE runs.chat_id = called.chat_id AND runs.role_code = called.role_code
+                   AND status IN ('queued', 'running')
                ) AS before_it,
-       LATERAL (SELECT called.code = ANY(:taken_codes::text[]) AND before_it.active = 0 AS is_taken) AS turn
- WHERE waiting.of_organization + cardinality(:role_codes::text[]) <= :most::int
-   AND waiting.of_asker + cardinality(:role_codes::text[]) <= :most_of_an_asker::int
+       LATERAL (SELECT called.is_wanted AND before_it.active = 0 AS is_taken) AS turn
+ WHERE called.of_organization + (SELECT coalesce(sum(runs), 0) FROM waiting) <= :most::int
+   AND called.of_asker + (SELECT coalesce(sum(runs), 0) FROM waiting w WHERE w.asker_id = called.asker_id)
+       <= :most_of_an_asker::int
    AND before_it.waiting < :most_of_a_role::int
 ON CONFLICT (org_id, message_id, role_code) DO NOTHING
 RETURNING id, chat_id, message_id, answer_id, role_code, asker_id, status, fence, role_version, model, limit_hit,

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from engine.core.database import Transaction
 from engine.core.sql import load
+from engine.domains.chats import Message
 from engine.domains.runs.models import (
     Claim,
     Load,
@@ -32,27 +33,19 @@ async def waiting(tx: Transaction, *, chat_id: UUID, asker_id: UUID, role_codes:
 
 
 async def queue_runs(
-    tx: Transaction,
-    *,
-    chat_id: UUID,
-    message_id: UUID,
-    asker_id: UUID,
-    position: int,
-    role_codes: list[str],
-    taker: Taker,
-    limits: Waiting,
+    tx: Transaction, calls: list[tuple[Message, str]], *, taker: Taker, limits: Waiting
 ) -> list[Run]:
-    """Add a run for each role; return those that are new, and for which there was room."""
+    """Add a run for each message and role; return those that are new, and for which there was room."""
     rows = await tx.all(
         SQL.queue_runs,
-        chat_id=chat_id,
-        message_id=message_id,
-        asker_id=asker_id,
-        position=position,
-        role_codes=role_codes,
+        chat_ids=[message.chat_id for message, _ in calls],
+        message_ids=[message.id for message, _ in calls],
+        asker_ids=[message.author_id for message, _ in calls],
+        positions=[message.no for message, _ in calls],
+        role_codes=[code for _, code in calls],
+        wanted=list(taker.wanted),
         worker=taker.worker,
         lease_seconds=taker.lease_seconds,
-        taken_codes=list(taker.role_codes),
         most=limits.of_organization,
         most_of_an_asker=limits.of_asker,
         most_of_a_role=limits.of_role,

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 from engine.core.database import Transaction
@@ -41,37 +41,23 @@ MOST_WAITING_OF_AN_ASKER = 200
 MOST_WAITING = 1000  # in one organization
 MOST = Waiting(MOST_WAITING, MOST_WAITING_OF_AN_ASKER, MOST_WAITING_OF_A_ROLE)
 MOST_LISTED = 200
-NOBODY = Taker("", 0.0, ())
 EVERY_ROLE = Share()
 
 
-async def queue_for_message(tx: Transaction, posted: chats.MessagePosted) -> list[Run]:
-    """Queue a run for each role that a message calls; listens to MessagePosted.
+async def queue_for_messages(tx: Transaction, posted: chats.MessagesPosted) -> list[Run]:
+    """Queue a run for each role that a message calls; listens to MessagesPosted.
 
-    Raises TooManyRuns, and with it takes the message back, when too much waits already.
+    Raises TooManyRuns, and with it takes the messages back, when too much waits already.
     """
-    message = posted.message
-    if not posted.role_codes or message.author_id is None:
+    calls = [(message, code) for message in posted.messages for code in message.calls]
+    if not calls:
         return []
-    offers = await tx.emit(RunsOffered(tuple(posted.role_codes)))
-    taker = next((offer for offer in offers if isinstance(offer, Taker)), NOBODY)
-    queued = await repository.queue_runs(
-        tx,
-        chat_id=message.chat_id,
-        message_id=message.id,
-        asker_id=message.author_id,
-        position=message.no,
-        role_codes=posted.role_codes,
-        taker=taker,
-        limits=MOST,
-    )
-    if len(queued) < len(posted.role_codes):
-        await _require_room(
-            tx, chat_id=message.chat_id, asker_id=message.author_id, role_codes=posted.role_codes
-        )
-        raise TooManyRuns(
-            "Too many questions wait for an answer. Ask again in a moment.", limit=MOST_WAITING_OF_A_ROLE
-        )
+    offers = await tx.emit(RunsOffered(tuple(code for _, code in calls)))
+    nobody = Taker("", 0.0, (False,) * len(calls))
+    taker = next((offer for offer in offers if isinstance(offer, Taker)), nobody)
+    queued = await repository.queue_runs(tx, calls, taker=taker, limits=MOST)
+    if len(queued) < len(calls):
+        await _refuse_too_many(tx, calls, queued)
     for run in queued:
         _announce(tx, "run.queued", run.chat_id, run.id, run.role_code, run.answer_id)
     # Workers tell nobody of a run before they have written its start, which comes after this on the disk.
@@ -83,14 +69,14 @@ async def queue_for_message(tx: Transaction, posted: chats.MessagePosted) -> lis
     return [replace(run, status="queued") for run in queued]  # Nobody has heard yet that it is at work.
 
 
-def among(reactions: list[object]) -> list[Run]:
-    """Return the runs among what was made of a message that was just posted."""
+def among(posted: chats.Posted) -> list[Run]:
+    """Return the runs that were queued for a message that was just posted."""
     return [
         run
-        for reaction in reactions
+        for reaction in posted.reactions
         if isinstance(reaction, list)
         for run in reaction
-        if isinstance(run, Run)
+        if isinstance(run, Run) and run.message_id == posted.message.id
     ]
 
 
@@ -327,6 +313,20 @@ async def forget_old_checkpoints(tx: Transaction, *, keep_hours: int) -> int:
 async def forget_old_events(tx: Transaction, *, keep_hours: int) -> int:
     """Delete a batch of run events that nobody may resume from; return how many."""
     return await repository.forget_old_events(tx, keep_hours=keep_hours)
+
+
+async def _refuse_too_many(
+    tx: Transaction, calls: list[tuple[chats.Message, str]], queued: list[Run]
+) -> NoReturn:
+    """Say of which there is too much: of what the first message calls for which not every run was queued."""
+    there = {(run.message_id, run.role_code) for run in queued}
+    short = next(message for message, code in calls if (message.id, code) not in there)
+    codes = [code for message, code in calls if message is short]
+    assert short.author_id is not None, "only people post"
+    await _require_room(tx, chat_id=short.chat_id, asker_id=short.author_id, role_codes=codes)
+    raise TooManyRuns(
+        "Too many questions wait for an answer. Ask again in a moment.", limit=MOST_WAITING_OF_A_ROLE
+    )
 
 
 async def _require_room(tx: Transaction, *, chat_id: UUID, asker_id: UUID, role_codes: list[str]) -> None:

@@ -9,7 +9,7 @@ from engine.core.events import Bus
 from engine.domains import approvals, chats
 from engine.domains.approvals import DraftDecided, DraftsOpened
 from engine.domains.calendar import EventFired, FiringFailed
-from engine.domains.chats import ChatRead, MessagePosted
+from engine.domains.chats import ChatRead, Message, MessagesPosted
 from engine.domains.notifications import repository
 from engine.domains.notifications.models import Happening, Stirred
 from engine.domains.runs import RunsEnded
@@ -17,7 +17,7 @@ from engine.domains.runs import RunsEnded
 
 def listen(bus: Bus) -> None:
     """Hear of what people are to be told, and of what they need not be told any more."""
-    bus.on(MessagePosted, tell_mentioned)
+    bus.on(MessagesPosted, tell_mentioned)
     bus.on(DraftsOpened, tell_signers)
     bus.on(DraftDecided, settle_draft)
     bus.on(ChatRead, read_with_chat)
@@ -31,19 +31,9 @@ async def tell(tx: Transaction, user_ids: Iterable[UUID], happening: Happening) 
     await _tell_all(tx, [(user_id, happening) for user_id in dict.fromkeys(user_ids)])
 
 
-async def tell_mentioned(tx: Transaction, posted: MessagePosted) -> None:
-    """Tell people that they were named; listens to MessagePosted."""
-    message = posted.message
-    named = [
-        UUID(str(mention["id"]))
-        for mention in message.mentions
-        if mention["kind"] == "user" and mention["id"] is not None
-    ]
-    await tell(
-        tx,
-        [user_id for user_id in named if user_id != message.author_id],
-        Happening("mention", f"mention:{message.id}", message.chat_id, message.id, message.no),
-    )
+async def tell_mentioned(tx: Transaction, posted: MessagesPosted) -> None:
+    """Tell people that they were named; listens to MessagesPosted."""
+    await _tell_all(tx, [told for message in posted.messages for told in _mentions(message)])
 
 
 async def tell_signers(tx: Transaction, opened: DraftsOpened) -> None:
@@ -129,6 +119,12 @@ async def read_with_chat(tx: Transaction, read: ChatRead) -> None:
         tx, user_id=read.user_id, chat_id=read.chat_id, up_to_no=read.up_to_no
     )
     announce_read(tx, read.user_id, ids)
+
+
+def _mentions(message: Message) -> list[tuple[UUID, Happening]]:
+    happening = Happening("mention", f"mention:{message.id}", message.chat_id, message.id, message.no)
+    named = [UUID(one["id"]) for one in message.mentions if one["kind"] == "user" and one["id"] is not None]
+    return [(user_id, happening) for user_id in dict.fromkeys(named) if user_id != message.author_id]
 
 
 async def _tell_all(tx: Transaction, told: list[tuple[UUID, Happening]]) -> None:
