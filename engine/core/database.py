@@ -25,8 +25,9 @@ ACROSS_ROLE = (
 ACQUIRE_SECONDS = 10
 BEGIN_SECONDS = 5  # It asks for nothing: a server that needs longer is frozen.
 RELEASE_SECONDS = 2
-# Planning what is asked across organizations, which is long, would take longer than doing it.
-BEGIN_ACROSS = f"BEGIN; SET LOCAL ROLE {ACROSS_ROLE}; SET LOCAL plan_cache_mode = force_generic_plan"
+# For statements whose planning would take longer than doing them, and gains nothing from their values.
+PLAN_ONCE = "SET LOCAL plan_cache_mode = force_generic_plan"
+BEGIN_ACROSS = f"BEGIN; SET LOCAL ROLE {ACROSS_ROLE}; {PLAN_ONCE}"
 # A commit that others wait for, because it holds the counter of an organization's log, is not the one that
 # waits for the disk: `flush` does, which holds nothing, and comes after it in the write-ahead log.
 COMMIT_AND_LET_GO = "SET LOCAL synchronous_commit = off; COMMIT"
@@ -192,15 +193,21 @@ class Database:
             self._pool.terminate()
 
     @asynccontextmanager
-    async def as_organization(self, org_id: UUID, *, durable: bool = True) -> AsyncIterator[Transaction]:
+    async def as_organization(
+        self, org_id: UUID, *, durable: bool = True, plans_once: bool = False
+    ) -> AsyncIterator[Transaction]:
         """Open a transaction that can see one organization's rows and nobody else's.
 
-        `durable=False` lets the commit return before it is on disk: for rows that can be lost.
+        `durable=False` lets the commit return before it is on disk: for rows that can be lost. With
+        `plans_once` a connection plans each statement once, whatever the values: for what is asked in every
+        turn of a conversation.
         """
         # Local to the transaction, so a pooled connection cannot carry it to the next caller.
         begin = f"BEGIN; SET LOCAL app.org_id = '{UUID(str(org_id))}'"
         if not durable:
             begin += "; SET LOCAL synchronous_commit = off"
+        if plans_once:
+            begin += f"; {PLAN_ONCE}"
         async with self._transaction(begin, org_id) as tx:
             yield tx
 

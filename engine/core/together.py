@@ -110,7 +110,7 @@ class Together(Generic[Asked, Given]):
         batch: list[_Request[Asked, Given]] = []
         is_done = False
         try:
-            async with self._database.as_organization(org_id) as tx:
+            async with self._database.as_organization(org_id, plans_once=True) as tx:
                 batch = take()
                 given = await self._do(tx, [request.asked for request in batch]) if batch else []
                 is_done = True

@@ -153,7 +153,7 @@ class Recorder:
 
     async def _write_once(self, org_id: UUID, entries: list[Entry]) -> None:
         durable = not all(entry.is_only_words for entry in entries)
-        async with self._database.as_organization(org_id, durable=durable) as tx:
+        async with self._database.as_organization(org_id, durable=durable, plans_once=True) as tx:
             await _write_entries(tx, entries)
         ended = {entry.attempt for entry in entries if entry.outcome is not None}
         for entry in entries:

@@ -235,16 +235,26 @@ class Worker:
     async def _begin(self, org_id: UUID, claims: list[Claim]) -> None:
         """Start attempts of one organization; all are told what they need in one transaction."""
         hopeful = [claim for claim in claims if claim.attempts <= MOST_ATTEMPTS]
-        async with self._database.as_organization(org_id) as tx:
-            window = self._settings.model_context_tokens
+        await self._keep_versions(org_id, hopeful)
+        window = self._settings.model_context_tokens
+        async with self._database.as_organization(org_id, plans_once=True) as tx:
             briefings = await brief(tx, hopeful, self._roles, window_tokens=window) if hopeful else {}
-            spoken = {role for claim in hopeful if (role := self._roles.get(claim.role_code))}
-            new_roles = [role for role in spoken if role.version not in self._kept_versions]
+            self._start(claims, briefings)  # Nothing was written, so they need not wait for the end of this.
+
+    async def _keep_versions(self, org_id: UUID, claims: list[Claim]) -> None:
+        """Keep what the roles of some runs say, which a run's end refers to, once for each worker."""
+        roles = {role for claim in claims if (role := self._roles.get(claim.role_code))}
+        new_roles = [role for role in roles if role.version not in self._kept_versions]
+        if not new_roles:
+            return
+        async with self._database.as_organization(org_id) as tx:
             for role in new_roles:
                 await runs.keep_role_version(
                     tx, version=role.version, role_code=role.code, definition=role.definition
                 )
         self._kept_versions.update(role.version for role in new_roles)
+
+    def _start(self, claims: list[Claim], briefings: dict[UUID, Briefing]) -> None:
         model = self._model()
         for claim in claims:
             if (older := self._attempts.get(claim.id)) is not None:

@@ -9,6 +9,7 @@ import pytest
 
 from engine.core.database import Database, DatabaseAway, Transaction, events_after
 from engine.core.errors import Refusal
+from engine.core.sql import parse
 from engine.core.together import AT_ONCE, Together
 from engine.domains import chats, runs
 from engine.domains.chats.errors import TooManyRoles
@@ -181,6 +182,28 @@ async def test_everybody_hears_that_the_database_is_away(world: World, database:
     given = await asyncio.gather(*(together.ask(firm.id, f"{n}") for n in range(5)), return_exceptions=True)
 
     assert all(isinstance(each, DatabaseAway) for each in given)
+
+
+async def test_a_statement_is_planned_once_whatever_the_values(world: World, database: Database) -> None:
+    firm = await world.organization()
+    statements = parse(
+        """-- name: find
+SELECT id FROM users WHERE username = :username::text;
+-- name: plans
+SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE 'SELECT id FROM users%';
+"""
+    )
+
+    async def find(tx: Transaction, usernames: list[str]) -> list[tuple[int, int]]:
+        for username in usernames:
+            await tx.all(statements["find"], username=username)
+        plans = await tx.one(statements["plans"])
+        return [(plans["generic_plans"], plans["custom_plans"])] * len(usernames)
+
+    together = Together(database, find, apart=str)
+    counted = await asyncio.gather(*(together.ask(firm.id, username) for username in ("ann", "ivan", "olga")))
+
+    assert counted == [(3, 0)] * 3
 
 
 async def test_posts_of_one_moment_are_as_if_each_were_alone(world: World, database: Database) -> None:
