@@ -36,6 +36,7 @@ from engine.core.together import Together
 from engine.domains import chats as domain
 
 PREFIX = "/api/v1"
+FINISH_SECONDS = 2.0
 ROUTERS: tuple[APIRouter, ...] = (  # Tried in this order: first what is called most.
     chats.router,
     streams.router,
@@ -127,6 +128,7 @@ async def _live(app: FastAPI) -> AsyncIterator[None]:
     finally:
         forget()
         await hub.stop()
+        await app.state.posts.finish(FINISH_SECONDS)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -194,13 +194,19 @@ class Database:
 
     @asynccontextmanager
     async def as_organization(
-        self, org_id: UUID, *, durable: bool = True, plans_once: bool = False
+        self,
+        org_id: UUID,
+        *,
+        durable: bool = True,
+        plans_once: bool = False,
+        lock_seconds: int | None = None,
     ) -> AsyncIterator[Transaction]:
         """Open a transaction that can see one organization's rows and nobody else's.
 
         `durable=False` lets the commit return before it is on disk: for rows that can be lost. With
         `plans_once` a connection plans each statement once, whatever the values: for what is asked in every
-        turn of a conversation.
+        turn of a conversation. A statement that waits for a lock longer than `lock_seconds` raises
+        asyncpg.LockNotAvailableError.
         """
         # Local to the transaction, so a pooled connection cannot carry it to the next caller.
         begin = f"BEGIN; SET LOCAL app.org_id = '{UUID(str(org_id))}'"
@@ -208,6 +214,8 @@ class Database:
             begin += "; SET LOCAL synchronous_commit = off"
         if plans_once:
             begin += f"; {PLAN_ONCE}"
+        if lock_seconds is not None:
+            begin += f"; SET LOCAL lock_timeout = '{lock_seconds}s'"
         async with self._transaction(begin, org_id) as tx:
             yield tx
 

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -123,7 +124,8 @@ async def migrate(
                     migration.checksum,
                 )
         if missing and connection.get_server_version().major >= _TAKES_STATISTICS:
-            await connection.execute(_ORGANIZATIONS_ARE_FEW)
+            with suppress(asyncpg.LockNotAvailableError):  # Somebody analyzes one just now.
+                await connection.execute(_ORGANIZATIONS_ARE_FEW)
         return [migration.name for migration in missing]
     finally:
         await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)

@@ -14,10 +14,13 @@ from functools import partial
 from typing import Generic, TypeVar
 from uuid import UUID
 
+import asyncpg
+
 from engine.core.database import Database, DatabaseAway, Transaction
 from engine.core.errors import Refusal
 
 AT_ONCE = 2  # One is at work while the other waits for the disk.
+LOCK_SECONDS = 1  # Whoever is held up for longer is done by itself, so that the others need not wait.
 ANSWER_SECONDS = 60  # A connection and every statement have shorter limits of their own.
 
 Asked = TypeVar("Asked")
@@ -56,7 +59,7 @@ class Together(Generic[Asked, Given]):
     async def ask(self, org_id: UUID, asked: Asked) -> Given:
         """Have something done and return what came of it, once that is on disk.
 
-        Raises what refuses this request alone: when `do` raises for several, each is done by itself.
+        Raises what refuses this request alone: when `do` raises, or is held up, each is done by itself.
         Whoever stops waiting before it has begun has asked for nothing.
         """
         request: _Request[Asked, Given] = _Request(asked, asyncio.get_running_loop().create_future())
@@ -82,13 +85,20 @@ class Together(Generic[Asked, Given]):
         if not self._at_work[org_id]:
             del self._at_work[org_id]
 
-    def _take(self, org_id: UUID) -> list[_Request[Asked, Given]]:
+    async def finish(self, seconds: float) -> None:
+        """Wait for what is under way, so that no transaction outlives those who serve its callers."""
+        if tasks := [task for tasks in self._at_work.values() for task in tasks]:
+            await asyncio.wait(tasks, timeout=seconds)
+
+    def _take(self, org_id: UUID, *, is_away: bool = False) -> list[_Request[Asked, Given]]:
+        """Return what is to be done in the transaction that was opened; all, when none could be."""
         self._opening.discard(org_id)
+        waiting = [request for request in self._waiting.pop(org_id, ()) if not request.answer.done()]
+        if is_away:
+            return waiting
         batch: dict[Hashable, _Request[Asked, Given]] = {}
         left: list[_Request[Asked, Given]] = []
-        for request in self._waiting.pop(org_id, ()):
-            if request.answer.done():
-                continue  # Its caller has left.
+        for request in waiting:
             key = self._apart(request.asked)
             if len(batch) < self._most and key not in batch:
                 batch[key] = request
@@ -100,33 +110,52 @@ class Together(Generic[Asked, Given]):
         return list(batch.values())
 
     async def _work(self, org_id: UUID) -> None:
-        for request in await self._answer(org_id, partial(self._take, org_id)):
-            await self._answer(org_id, partial(list, [request]))
+        batch: list[_Request[Asked, Given]] | None = None
+        given: Sequence[Given | Refusal] | None = None
+        try:
+            async with self._database.as_organization(
+                org_id, plans_once=True, lock_seconds=LOCK_SECONDS
+            ) as tx:
+                batch = self._take(org_id)
+                given = await self._do(tx, [request.asked for request in batch]) if batch else []
+        except Exception as error:  # noqa: BLE001 - it is the callers' to hear
+            if batch is None:
+                _fail(self._take(org_id, is_away=True), error)
+            elif given is None and _is_of_one(error, batch):
+                await asyncio.gather(*(self._work_alone(org_id, request) for request in batch))
+            else:
+                # Of a commit that failed nobody knows what has become true, so nothing is done twice.
+                _fail(batch, error)
+        else:
+            _answer(batch, given)
 
-    async def _answer(
-        self, org_id: UUID, take: Callable[[], list[_Request[Asked, Given]]]
-    ) -> list[_Request[Asked, Given]]:
-        """Do what is taken, once the transaction is open; return what has to be done one by one."""
-        batch: list[_Request[Asked, Given]] = []
-        is_done = False
+    async def _work_alone(self, org_id: UUID, request: _Request[Asked, Given]) -> None:
+        if request.answer.done():
+            return
         try:
             async with self._database.as_organization(org_id, plans_once=True) as tx:
-                batch = take()
-                given = await self._do(tx, [request.asked for request in batch]) if batch else []
-                is_done = True
-        except Exception as error:  # noqa: BLE001 - it is the callers' to hear
-            # Of a commit that failed nobody knows what has become true, so nothing is done twice.
-            if len(batch) > 1 and not is_done and not isinstance(error, DatabaseAway):
-                return batch
-            for request in batch or take():
-                if not request.answer.done():
-                    request.answer.set_exception(error)
-            return []
-        for request, answer in zip(batch, given, strict=True):
-            if request.answer.done():
-                continue  # Its caller has left.
-            if isinstance(answer, Refusal):
-                request.answer.set_exception(answer)
-            else:
-                request.answer.set_result(answer)
-        return []
+                given = await self._do(tx, [request.asked])
+        except Exception as error:  # noqa: BLE001 - it is the caller's to hear
+            _fail([request], error)
+        else:
+            _answer([request], given)
+
+
+def _is_of_one(error: Exception, batch: list[_Request[Asked, Given]]) -> bool:
+    """Whether what broke a transaction may be the fault of one request, and spare the others."""
+    is_held_up = isinstance(error, asyncpg.LockNotAvailableError)  # Alone it may wait for longer.
+    return is_held_up or (len(batch) > 1 and not isinstance(error, DatabaseAway))
+
+
+def _answer(batch: list[_Request[Asked, Given]], given: Sequence[Given | Refusal]) -> None:
+    for request, answer in zip(batch, given, strict=True):
+        if isinstance(answer, Refusal):
+            _fail([request], answer)
+        elif not request.answer.done():
+            request.answer.set_result(answer)
+
+
+def _fail(requests: list[_Request[Asked, Given]], error: Exception) -> None:
+    for request in requests:
+        if not request.answer.done():
+            request.answer.set_exception(error)

@@ -10,7 +10,7 @@ import pytest
 from engine.core.database import Database, DatabaseAway, Transaction, events_after
 from engine.core.errors import Refusal
 from engine.core.sql import parse
-from engine.core.together import AT_ONCE, Together
+from engine.core.together import AT_ONCE, LOCK_SECONDS, Together
 from engine.domains import chats, runs
 from engine.domains.chats.errors import TooManyRoles
 from tests.unit.scripted_model import SHIPPED
@@ -182,6 +182,56 @@ async def test_everybody_hears_that_the_database_is_away(world: World, database:
     given = await asyncio.gather(*(together.ask(firm.id, f"{n}") for n in range(5)), return_exceptions=True)
 
     assert all(isinstance(each, DatabaseAway) for each in given)
+
+
+async def test_who_posts_in_a_chat_that_is_held_up_does_not_hold_up_the_others(
+    world: World, database: Database
+) -> None:
+    firm = await world.organization()
+    chat_ids = sorted([await world.chat(firm.admin) for _ in range(4)])
+
+    async with database.as_organization(firm.id) as tx:
+        await chats.lock_existing(tx, [chat_ids[3]])  # The others are locked before this one is waited for.
+        posts = [asyncio.create_task(world.post(firm.admin, chat_id, "да?")) for chat_id in chat_ids]
+        async with asyncio.timeout(LOCK_SECONDS + 3):
+            others = await asyncio.gather(*posts[:3])
+        is_held_up = not posts[3].done()
+    posted = await posts[3]
+
+    assert [each.message.no for each in (*others, posted)] == [1] * 4
+    assert is_held_up
+
+
+async def test_roles_are_asked_in_the_order_of_the_text_whoever_else_posts(world: World) -> None:
+    firm = await world.organization()
+    people = [firm.admin, *[await world.user(firm) for _ in range(5)]]
+    chat_ids = [await world.chat(person) for person in people]
+    roles = ["hr", "lawyer", "chu", "accountant", "assistant"]
+
+    posted = await asyncio.gather(
+        *(
+            world.post(person, chat_id, " ".join(f"@@{code}" for code in roles))
+            for person, chat_id in zip(people, chat_ids, strict=True)
+        )
+    )
+
+    assert [[run.role_code for run in runs.among(each)] for each in posted] == [roles] * len(people)
+
+
+async def test_what_is_under_way_is_waited_for(world: World, database: Database) -> None:
+    firm = await world.organization()
+    notes = Notes()
+    together = Together(database, notes.keep, apart=str)
+    asked = asyncio.create_task(together.ask(firm.id, "late"))
+    await until(lambda: notes.batches)
+    asked.cancel()  # Its caller is gone; what it asked for is on its way.
+
+    await together.finish(0.05)
+    before = await kept(database, firm.id)
+    notes.may_go_on.set()
+    await together.finish(5)
+
+    assert (before, await kept(database, firm.id)) == ([], ["late"])
 
 
 async def test_a_statement_is_planned_once_whatever_the_values(world: World, database: Database) -> None:

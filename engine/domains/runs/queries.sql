@@ -16,7 +16,7 @@ WITH called AS (
     SELECT c.*, count(*) OVER () AS of_organization, count(*) OVER (PARTITION BY c.asker_id) AS of_asker
       FROM unnest(:chat_ids::uuid[], :message_ids::uuid[], :asker_ids::uuid[], :positions::bigint[],
                   :role_codes::text[], :wanted::boolean[])
-           AS c (chat_id, message_id, asker_id, position, role_code, is_wanted)
+           WITH ORDINALITY AS c (chat_id, message_id, asker_id, position, role_code, is_wanted, place)
 ), waiting AS MATERIALIZED (
     SELECT asker_id, count(*) AS runs FROM runs WHERE status = 'queued' GROUP BY asker_id
 )
@@ -38,6 +38,7 @@ SELECT called.chat_id, called.message_id, called.role_code, called.asker_id, cal
    AND called.of_asker + (SELECT coalesce(sum(runs), 0) FROM waiting w WHERE w.asker_id = called.asker_id)
        <= :most_of_an_asker::int
    AND before_it.waiting < :most_of_a_role::int
+ ORDER BY called.place
 ON CONFLICT (org_id, message_id, role_code) DO NOTHING
 RETURNING id, chat_id, message_id, answer_id, role_code, asker_id, status, fence, role_version, model, limit_hit,
           error_code, error_detail, queued_at, started_at, finished_at;

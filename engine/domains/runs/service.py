@@ -34,8 +34,8 @@ from engine.domains.runs.models import (
 )
 from engine.domains.users import Actor
 
-# One person must not keep the others waiting. Messages that are posted at the same moment may together
-# pass the last two by a few.
+# One person must not keep the others waiting. The last two may be passed by as much as is posted at the same
+# moment, in a transaction that does not see it.
 MOST_WAITING_OF_A_ROLE = 20  # in one chat
 MOST_WAITING_OF_AN_ASKER = 200
 MOST_WAITING = 1000  # in one organization
