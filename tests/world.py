@@ -53,6 +53,13 @@ class Firm:
     admin: Person
 
 
+class ManyRoles:
+    """Role names of an installation with fifty roles."""
+
+    def names(self) -> dict[str, str]:
+        return {f"role{n}": f"role{n}" for n in range(50)}
+
+
 class World:
     """Makes what a test needs; passwords are hashed at no cost to speak of."""
 

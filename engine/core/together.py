@@ -121,7 +121,7 @@ class Together(Generic[Asked, Given]):
         except Exception as error:  # noqa: BLE001 - it is the callers' to hear
             if batch is None:
                 _fail(self._take(org_id, is_away=True), error)
-            elif given is None and _is_of_one(error, batch):
+            elif _is_of_one(error, batch, is_done=given is not None):
                 await asyncio.gather(*(self._work_alone(org_id, request) for request in batch))
             else:
                 # Of a commit that failed nobody knows what has become true, so nothing is done twice.
@@ -141,10 +141,11 @@ class Together(Generic[Asked, Given]):
             _answer([request], given)
 
 
-def _is_of_one(error: Exception, batch: list[_Request[Asked, Given]]) -> bool:
-    """Whether what broke a transaction may be the fault of one request, and spare the others."""
-    is_held_up = isinstance(error, asyncpg.LockNotAvailableError)  # Alone it may wait for longer.
-    return is_held_up or (len(batch) > 1 and not isinstance(error, DatabaseAway))
+def _is_of_one(error: Exception, batch: list[_Request[Asked, Given]], *, is_done: bool) -> bool:
+    """Whether nothing has become true, and each may fare better by itself."""
+    if isinstance(error, asyncpg.LockNotAvailableError):
+        return True  # Alone it waits for longer; the log's counter is waited for before the commit, too.
+    return not is_done and len(batch) > 1 and not isinstance(error, DatabaseAway)
 
 
 def _answer(batch: list[_Request[Asked, Given]], given: Sequence[Given | Refusal]) -> None:

@@ -19,14 +19,7 @@ from engine.domains.chats.errors import (
     UnknownRole,
 )
 from tests.unit.scripted_model import SHIPPED
-from tests.world import Person, World, completed
-
-
-class ManyRoles:
-    """Role names of an installation with fifty roles."""
-
-    def names(self) -> dict[str, str]:
-        return {f"role{n}": f"role{n}" for n in range(50)}
+from tests.world import ManyRoles, Person, World, completed
 
 
 async def numbers(database: Database, person: Person, chat_id: UUID) -> list[int]:

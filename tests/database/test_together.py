@@ -14,7 +14,7 @@ from engine.core.together import AT_ONCE, LOCK_SECONDS, Together
 from engine.domains import chats, runs
 from engine.domains.chats.errors import TooManyRoles
 from tests.unit.scripted_model import SHIPPED
-from tests.world import World, completed
+from tests.world import ManyRoles, World, completed
 
 
 class Notes:
@@ -108,7 +108,7 @@ async def test_a_refusal_of_one_does_not_make_the_others_be_done_again(world: Wo
 
     async def post(tx: Transaction, new: list[chats.NewMessage]) -> list[chats.Posted | Refusal]:
         batches.append(len(new))
-        return await chats.post_messages(tx, new, known_roles=FiftyRoles())
+        return await chats.post_messages(tx, new, known_roles=ManyRoles())
 
     world.posts = Together(world.database, post, apart=lambda new: new.chat_id)
     eleven = " ".join(f"@@role{n}" for n in range(11))
@@ -200,6 +200,22 @@ async def test_who_posts_in_a_chat_that_is_held_up_does_not_hold_up_the_others(
 
     assert [each.message.no for each in (*others, posted)] == [1] * 4
     assert is_held_up
+
+
+async def test_who_waits_for_the_logs_counter_is_posted_once(world: World, database_url: str) -> None:
+    firm = await world.organization()
+    chat_ids = [await world.chat(firm.admin) for _ in range(3)]
+    owner = await asyncpg.connect(database_url)
+    counter = owner.transaction()
+    await counter.start()
+    await owner.execute("SELECT FROM event_counters WHERE org_id = $1 FOR UPDATE", firm.id)
+
+    posts = [asyncio.create_task(world.post(firm.admin, chat_id, "да?")) for chat_id in chat_ids]
+    await asyncio.wait(posts, timeout=LOCK_SECONDS + 0.5)
+    await counter.rollback()
+    await owner.close()
+
+    assert [each.message.no for each in await asyncio.gather(*posts)] == [1] * 3
 
 
 async def test_roles_are_asked_in_the_order_of_the_text_whoever_else_posts(world: World) -> None:
@@ -325,10 +341,3 @@ async def test_posts_and_answers_in_the_same_chats_never_wait_for_each_other_in_
     assert len(await ends) == 5
     assert [each.message.no for each in posted] == [3] * 5
     assert broken == []
-
-
-class FiftyRoles:
-    """Role names of an installation with fifty roles."""
-
-    def names(self) -> dict[str, str]:
-        return {f"role{n}": f"role{n}" for n in range(50)}
