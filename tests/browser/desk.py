@@ -112,7 +112,7 @@ class Desk:
 
     def _heard(self, message: Any) -> None:
         if message.type == "error" and not _EXPECTED.search(message.text):
-            self.faults.append(message.text)
+            self.faults.append(f"{message.text} {message.location['url']}")
 
     def _asked(self, url: str) -> None:
         parts = urlsplit(url)
@@ -223,8 +223,10 @@ class Office:
         for desk in desks:
             await desk.context.close()
             await desk.wire.stop()
-        assert [desk.faults for desk in desks if desk.faults] == []
-        assert [desk.strangers for desk in desks if desk.strangers] == []
+        faults = [fault for desk in desks for fault in desk.faults]
+        strangers = [stranger for desk in desks for stranger in desk.strangers]
+        assert faults == [], f"pages complained: {faults}"
+        assert strangers == [], f"pages called others: {strangers}"
 
 
 @asynccontextmanager

@@ -21,11 +21,12 @@ ICS = "\r\n".join(
 )
 
 
-async def at_desk(office: Office) -> tuple[Desk, Person, str]:
-    """Give somebody new a desk and a chat with the boss; the clocks of both are Moscow's."""
+async def at_desk(office: Office, *, timezone: str = "Europe/Moscow") -> tuple[Desk, Person, str]:
+    """Give somebody new a desk and a chat with the boss; the clocks of the person and the desk agree."""
     boris = await office.boss.hire(f"boris{uuid4().hex[:6]}")
+    await boris.call("PATCH", f"/users/{boris.id}", {"timezone": timezone})
     chat_id = await office.boss.open_chat(boris)
-    desk = await office.desk(timezone_id="Europe/Moscow")
+    desk = await office.desk(timezone_id=timezone)
     await desk.sign_in(boris.username)
     return desk, boris, chat_id
 
@@ -63,6 +64,18 @@ async def test_a_recurring_event_is_made_in_words_and_its_firing_leads_to_the_me
     await expect(desk.said("Сводка готова.")).to_contain_text("Подписано")
     await page.go_back()
     await expect(event.get_by_text("сделано")).to_be_visible(timeout=SECONDS)
+
+
+async def test_before_midnight_a_new_event_is_proposed_for_a_time_to_come(office: Office) -> None:
+    east = 23 - datetime.now(UTC).hour
+    east = east if east <= 14 else east - 24  # Hours of Greenwich; where it is 23 o'clock now.
+    desk, _, _ = await at_desk(office, timezone=f"Etc/GMT{-east:+}")
+    await desk.show("calendar")
+
+    await desk.page.get_by_role("button", name="Новое событие", exact=True).click()
+
+    form = desk.page.get_by_role("dialog", name="Новое событие")
+    await expect(form.locator("ol li")).to_have_count(1)
 
 
 async def test_the_week_has_hours_and_an_event_is_made_where_one_points(office: Office) -> None:

@@ -4,7 +4,7 @@ import { sayChoice } from '$/words/sayschedule'
 import { choiceOf, firstChoice, momentOf, scheduleOf, wallOf, type Choice, type Kept } from '$/words/schedule'
 
 const LONG_AGO = new Date(0)
-const choice = (given: Partial<Choice>): Choice => ({ ...firstChoice('2026-12-08', 'Europe/Moscow', LONG_AGO), ...given })
+const choice = (given: Partial<Choice>): Choice => ({ ...firstChoice('2026-12-08', 'Europe/Moscow', '10:00', LONG_AGO), ...given })
 
 beforeAll(() => speak('ru'))
 
@@ -48,4 +48,36 @@ test('a wall-clock time is the same moment for everybody, on both sides of a cha
   expect(momentOf('2026-07-01', '10:00', 'Europe/Berlin').toISOString()).toBe('2026-07-01T08:00:00.000Z')
   expect(momentOf('2026-12-01', '10:00', 'Europe/Berlin').toISOString()).toBe('2026-12-01T09:00:00.000Z')
   expect(wallOf(new Date('2026-12-31T21:30:00Z'), 'Europe/Moscow')).toEqual({ date: '2027-01-01', time: '00:30' })
+})
+
+test.each([
+  ['2026-12-08', '10:00', '2026-12-08T06:00:00Z', '2026-12-08 10:00'],
+  ['2026-12-08', '10:00', '2026-12-08T06:58:00Z', '2026-12-08 11:00'],
+  ['2026-12-08', '10:00', '2026-12-08T12:30:00Z', '2026-12-08 16:00'],
+  ['2026-12-08', '10:00', '2026-12-08T20:15:00Z', '2026-12-09 00:00'],
+  ['2026-12-31', '10:00', '2026-12-31T20:57:00Z', '2027-01-01 01:00'],
+  ['2026-12-07', '15:00', '2026-12-08T06:30:00Z', '2026-12-08 10:00'],
+  ['2026-12-09', '15:00', '2026-12-08T20:15:00Z', '2026-12-09 15:00'],
+])('a new event for %s at %s, begun at %s, is to come: %s', (date, time, now, expected) => {
+  const first = firstChoice(date, 'Europe/Moscow', time, new Date(now))
+
+  expect(`${first.date} ${first.time}`).toBe(expected)
+})
+
+test.each(Array.from({ length: 48 }, (_, half) => new Date(Date.UTC(2026, 11, 8, 0, 15 + 30 * half))))(
+  'at whatever hour one begins an event, it is to come (%s)',
+  (now) => {
+    for (const timezone of ['Europe/Moscow', 'Asia/Kolkata', 'America/St_Johns', 'Asia/Kamchatka']) {
+      const { date } = wallOf(now, timezone)
+
+      expect(Date.parse(scheduleOf(firstChoice(date, timezone, '10:00', now)).starts_at)).toBeGreaterThan(now.getTime())
+    }
+  },
+)
+
+test('an event of this hour is read back at its own time', () => {
+  const event = { ...scheduleOf(choice({})), starts_at: new Date(Date.now() + 60_000).toISOString() } as Kept
+  const wall = wallOf(new Date(event.starts_at), 'Europe/Moscow')
+
+  expect(choiceOf(event)).toMatchObject(wall)
 })

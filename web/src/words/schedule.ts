@@ -36,6 +36,7 @@ export type Kept = Pick<
 
 const FREQUENCIES: Record<string, Repeat> = { DAILY: 'daily', WEEKLY: 'weekly', MONTHLY: 'monthly', YEARLY: 'yearly' }
 const HOUR = 3600
+const TO_FILL_IN_MS = 5 * 60_000
 
 /** The offset of a time zone at a moment, in minutes. */
 function offsetAt(moment: Date, timezone: string): number {
@@ -79,14 +80,18 @@ export function planOf(event: CalendarEvent): NewEvent {
   return { ...when, title, description, role, instruction, chat_id, notify, misfire, grace_seconds }
 }
 
-/** What a new event begins with: ten o'clock, or today the next full hour. */
-export function firstChoice(date: string, timezone: string, now = new Date()): Choice {
-  const today = wallOf(now, timezone)
-  const hour = Math.min(23, Number(today.time.slice(0, 2)) + 1)
-  const isLater = date === today.date && hour > 10
+/** What a new event begins with: the time pointed at, or the next full hour where that is over; what has passed never comes. */
+export function firstChoice(date: string, timezone: string, time = '10:00', now = new Date()): Choice {
+  const soon = new Date(now.getTime() + TO_FILL_IN_MS)
+  if (momentOf(date, time, timezone) > soon) return onceAt({ date, time }, timezone)
+  const next = wallOf(new Date(soon.getTime() + HOUR * 1000), timezone)
+  return onceAt({ date: next.date, time: `${next.time.slice(0, 2)}:00` }, timezone)
+}
+
+function onceAt({ date, time }: { date: string; time: string }, timezone: string): Choice {
   return {
     date,
-    time: isLater ? `${hour}:00` : '10:00',
+    time,
     timezone,
     repeat: 'never',
     every: 1,
@@ -126,8 +131,7 @@ function ruleOf({ repeat, every, weekdays, monthly }: Choice): string {
 
 /** Read what the engine keeps as a choice. */
 export function choiceOf(event: Kept): Choice {
-  const { date, time } = wallOf(new Date(event.starts_at), event.timezone)
-  const choice = { ...firstChoice(date, event.timezone), time, workingDays: event.working_days }
+  const choice = { ...onceAt(wallOf(new Date(event.starts_at), event.timezone), event.timezone), workingDays: event.working_days }
   choice.other = { rrule: event.rrule, cron: event.cron }
   if (event.count !== null) Object.assign(choice, { ends: 'count', count: event.count })
   if (event.ends_at !== null) {
