@@ -3,10 +3,10 @@
 from typing import TypedDict, cast
 
 from engine.core.errors import Refusal, Unavailable
-from engine.domains.runs import ModelGarbled, ModelTimeout, ModelUnavailable
+from engine.domains.runs import ModelGarbled, ModelTimeout, ModelUnavailable, PromptTooLong
 from engine.graphs.limits import Limit, LimitReached
 
-_OF_MODELS = {kind.code: kind for kind in (ModelUnavailable, ModelTimeout, ModelGarbled)}
+_OF_MODELS = {kind.code: kind for kind in (ModelUnavailable, PromptTooLong, ModelTimeout, ModelGarbled)}
 
 
 class Failure(TypedDict):

@@ -2,14 +2,16 @@
 
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from engine.core.logging import log
 from engine.domains.runs import (
     ModelEnd,
     ModelGarbled,
     ModelMessage,
     ModelRequest,
+    PromptTooLong,
     TokenUsage,
     ToolCall,
     ToolSpec,
@@ -44,8 +46,10 @@ async def take_turn(
 ) -> Turn:
     """Call the model once, within what is left of the run, and utter what it says.
 
-    Text that turns out to be a tool call is not uttered. Raises LimitReached when there is nothing
-    left to call with, ModelGarbled when the stream does not end as it should, and what the model raises.
+    Text that turns out to be a tool call is not uttered. Where the messages do not fit into the model's
+    window, the oldest of what was said before the question are left out. Raises LimitReached when there
+    is nothing left to call with, ModelGarbled when the stream does not end as it should, and what the
+    model raises.
     """
     step = context.budget.take_step()
     bounds = (context.budget.tokens_left, most_tokens, context.call_tokens)
@@ -59,7 +63,17 @@ async def take_turn(
     ear = _Ear(context, request)
     started = time.perf_counter()
     try:
-        await _listen(context.model.stream(request), ear)
+        while True:
+            try:
+                await _listen(context.model.stream(request), ear)
+                break
+            except PromptTooLong:
+                shorter = _shortened(request.messages)
+                if shorter is None or ear.pieces:
+                    raise
+            log.info("prompt_shortened", messages=len(request.messages), left=len(shorter))
+            request = replace(request, messages=shorter)
+            ear = _Ear(context, request)
     finally:
         # Also when the model fails or the run is cancelled: those tokens were used up all the same.
         if ear.pieces or ear.end:
@@ -67,6 +81,20 @@ async def take_turn(
             context.budget.spend(usage.output_tokens)
             context.record_use(_model_use(context, step, usage, started, ear.first_at))
     return _turn(context, step, ear)
+
+
+def _shortened(messages: tuple[ModelMessage, ...]) -> tuple[ModelMessage, ...] | None:
+    """Leave out the older half of what was said before the last question; None when nothing was.
+
+    How many tokens a text has only its model knows: we count characters, and some models, made for
+    English, need twice as many tokens for Russian.
+    """
+    roles = [message.role for message in messages]
+    begins = next((place for place, role in enumerate(roles) if role != "system"), len(roles))
+    question = max((place for place, role in enumerate(roles) if role == "user"), default=begins)
+    if question <= begins:
+        return None
+    return (*messages[:begins], *messages[begins + (question - begins + 1) // 2 :])
 
 
 class _Ear:

@@ -15,7 +15,7 @@ import pytest
 from engine.adapters.models.embedded import TINY, EmbeddedModel
 from engine.adapters.models.wire import Limits
 from engine.core.errors import Invalid
-from engine.domains.runs import ModelEnd, ModelMessage, ModelRequest, ModelUnavailable
+from engine.domains.runs import ModelEnd, ModelMessage, ModelRequest, ModelUnavailable, PromptTooLong
 
 from .clients import answer_of
 
@@ -71,6 +71,11 @@ async def test_it_says_when_it_is_ready(model: EmbeddedModel) -> None:
     assert health.ok
     assert health.detail == "ready"
     assert health.facts["fetched"]
+
+
+async def test_a_prompt_that_does_not_fit_into_its_window_is_refused_as_such(model: EmbeddedModel) -> None:
+    with pytest.raises(PromptTooLong, match="1024"):
+        await answer_of(model, replace(ASK, messages=(ModelMessage("user", "слово " * 1000),)))
 
 
 async def test_more_answers_than_slots_all_come(model: EmbeddedModel) -> None:

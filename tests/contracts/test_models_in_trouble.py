@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from engine.core.errors import Refusal
-from engine.domains.runs import ChatModel, ModelGarbled, ModelTimeout, ModelUnavailable
+from engine.domains.runs import ChatModel, ModelGarbled, ModelTimeout, ModelUnavailable, PromptTooLong
 
 from .clients import ASK, OPENAI_NATIVE, QUICK, Client, answer_of, every_client, native_clients
 from .fake_models import KEY, FakeModels, Script, serving
@@ -73,11 +73,33 @@ async def test_a_refusal_that_time_will_not_heal_is_not_repeated(
     with pytest.raises(ModelUnavailable) as caught:
         await answer_of(client(fake.url))
 
+    assert not isinstance(caught.value, PromptTooLong)
     assert len(fake.requests) == 1
     assert str(status) in caught.value.message
     if client.speaks_openai:
         assert KEY not in caught.value.message
         assert ("RUGPT_OPENAI_API_KEY" in caught.value.message) == (status in (401, 403))
+
+
+@every_client
+@pytest.mark.parametrize(
+    "words",
+    [
+        "request (12031 tokens) exceeds the available context size (1024 tokens), try increasing it",
+        "This model's maximum context length is 4096 tokens. However, you requested 5210 tokens",
+        "The decoder prompt (length 5210) is longer than the maximum model length of 4096.",
+        "The input (5210 tokens) is longer than the model's context length (4096 tokens).",
+    ],
+)
+async def test_a_prompt_that_does_not_fit_is_told_from_other_refusals(
+    client: Client, fake: FakeModels, words: str
+) -> None:
+    fake.script = Script(refusals=[(400, words, {})])
+
+    with pytest.raises(PromptTooLong):
+        await answer_of(client(fake.url))
+
+    assert len(fake.requests) == 1
 
 
 @every_client

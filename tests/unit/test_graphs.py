@@ -16,9 +16,11 @@ from pydantic import Field
 from engine.domains.runs import (
     ModelEnd,
     ModelGarbled,
+    ModelMessage,
     ModelRequest,
     ModelTimeout,
     ModelUnavailable,
+    PromptTooLong,
     TokenUsage,
     ToolCall,
 )
@@ -87,6 +89,40 @@ async def test_a_role_answers_word_by_word() -> None:
     assert [(item.role, item.version, item.step, item.usage.output_tokens) for item in scene.uses] == [
         ("lawyer", LAWYER.version, 1, 3)
     ]
+
+
+async def test_a_model_with_a_small_window_is_shown_the_newest_of_a_long_chat() -> None:
+    def small(request: ModelRequest) -> Reply:
+        is_long = len(request.messages) > 4
+        return Reply(error=PromptTooLong("too long")) if is_long else say("Да.", tokens=1)
+
+    talk = tuple(ModelMessage("user", f"Анна: реплика {number}") for number in range(9))
+    scene = stage(PLAIN, small)
+    scene.context.conversation = (*talk, ModelMessage("user", "Анна: вопрос"))
+
+    result = await answered(scene)
+
+    assert result == Answer("Да.", None)
+    assert [len(request.messages) for request in scene.model.requests] == [11, 6, 4]
+    system, *newest = scene.model.requests[-1].messages
+    assert system.role == "system"
+    assert [line.content for line in newest] == ["Анна: реплика 7", "Анна: реплика 8", "Анна: вопрос"]
+    assert [item.step for item in scene.uses] == [1], "a refused prompt is no step"
+
+
+async def test_what_tools_said_is_never_left_out_of_a_prompt_and_a_question_too_long_fails() -> None:
+    def small(request: ModelRequest) -> Reply:
+        if request.messages[-1].role == "tool":
+            return Reply(error=PromptTooLong("too long"))
+        return use("current_time")
+
+    scene = stage(LAWYER, small)
+
+    with pytest.raises(PromptTooLong):
+        await answer(scene.context)
+
+    roles = [message.role for message in scene.model.requests[-1].messages]
+    assert roles == ["system", "user", "assistant", "tool"]
 
 
 async def test_names_that_people_chose_open_no_paragraph_in_a_prompt() -> None:

@@ -6,6 +6,7 @@ many chunks arrive, one generator between the socket and the graph, no object pe
 
 import asyncio
 import random
+import re
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -18,18 +19,27 @@ import orjson
 
 from engine.adapters.models.letters import mended
 from engine.adapters.models.loopback import is_loopback
-from engine.domains.runs import ModelEnd, ModelGarbled, ModelTimeout, ModelUnavailable
+from engine.domains.runs import ModelEnd, ModelGarbled, ModelTimeout, ModelUnavailable, PromptTooLong
 
 _LINE_LIMIT_BYTES = 1_000_000
 _RETRY_AFTER_LIMIT_SECONDS = 5.0
 _DRAIN_SECONDS = 0.1
 _NEVER = float("inf")
+# How llama.cpp, vLLM, SGLang and OpenAI's own servers say so; their codes differ more than their words.
+_TOO_LONG = re.compile(
+    r"context (?:length|size|window)|maximum model length|prompt is too long", re.IGNORECASE
+)
 # Tokens that come faster than this are read together: to wake up for one costs more than to read it.
 # The more answers stream at once, the longer they wait for one another.
 _FAST_SECONDS = 0.045
 _TOGETHER_SECONDS = 0.03
 _TOGETHER_SECONDS_PER_STREAM = 0.0002
 _TOGETHER_SECONDS_AT_MOST = 0.1
+_OF_THE_REQUEST = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +208,8 @@ class ModelServer:
         said, code = _error_of(raw)
         words = f" It said: {self.safe(said)}" if said else ""
         hint = self._hint(status)
-        refusal = ModelUnavailable(
+        is_too_long = status in _OF_THE_REQUEST and _TOO_LONG.search(said) is not None
+        refusal = (PromptTooLong if is_too_long else ModelUnavailable)(
             f"The model server {self.place} refused (HTTP {status}). {hint}{words}".strip(), status=status
         )
         retryable = status in (408, 409, 425, 429) or status >= HTTPStatus.INTERNAL_SERVER_ERROR

@@ -42,6 +42,12 @@ class ModelUnavailable(Unavailable):
     code = "model_unavailable"
 
 
+class PromptTooLong(ModelUnavailable):
+    """What the model was to read does not fit into its window, however little of the chat it is shown."""
+
+    code = "prompt_too_long"
+
+
 class ModelTimeout(Unavailable):
     """The model kept silent, or went on writing, for longer than its time limits allow."""
 

@@ -83,7 +83,8 @@ class ChatModel(Protocol):
     def stream(self, request: ModelRequest) -> AsyncIterator[str | ModelEnd]:
         """Yield pieces of text as they arrive, then exactly one ModelEnd.
 
-        Raises ModelUnavailable when no answer can be had (a retry may help), ModelTimeout when the
+        Raises ModelUnavailable when no answer can be had (a retry may help), its kind PromptTooLong when
+        the messages do not fit into the model's window (fewer of them may), ModelTimeout when the
         first token or the end did not come in time, ModelGarbled when the answer makes no sense.
         Failed attempts are repeated before the first token only, never after it. Closing the
         iterator stops the model.

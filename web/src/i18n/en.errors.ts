@@ -61,6 +61,7 @@ export const errors: Record<keyof typeof ru, Phrase> = {
   'error.invalid_request': 'The request is not right: check the fields.',
   'error.unknown_role': 'There is no such role.',
   'error.model_unavailable': 'The model cannot be reached. Try again later; if that does not help, tell the administrator.',
+  'error.prompt_too_long': 'The question does not fit into the model’s window, even without the chat before it. Make it shorter.',
   'error.model_timeout': 'The model kept silent for too long. Try again or narrow the question.',
   'error.model_garbled': 'The model answered something that is no answer. Try again.',
   'error.no_members': 'None of the roles that it convenes may be called here.',
