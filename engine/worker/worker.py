@@ -230,7 +230,9 @@ class Worker:
             try:
                 await self._begin(org_id, theirs)
             except Exception:  # noqa: BLE001 - their leases run out; other organizations go on
-                log.exception("runs_not_begun", org_id=str(org_id), runs=len(theirs))
+                # Where only the end of the briefing's transaction failed, they are at work all the same.
+                waiting = sum(claim.id not in self._attempts for claim in theirs)
+                log.exception("briefing_failed", org_id=str(org_id), runs_not_begun=waiting)
 
     async def _begin(self, org_id: UUID, claims: list[Claim]) -> None:
         """Start attempts of one organization; all are told what they need in one transaction."""
