@@ -49,13 +49,17 @@ class ToolRecord:
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """Where a run works, in whose name, and the way to the rooms; a tool's rights are those of who asked."""
+    """Where a run works, in whose name, and the way to the rooms; a tool's rights are those of who asked.
+
+    `said_at` is when the question was said: a run may wait past midnight, and «завтра» means what it meant.
+    """
 
     transaction: Callable[[], AbstractAsyncContextManager[Transaction]]
     actor: Actor
     chat_id: UUID
     run_id: UUID
     roles: RoleNames
+    said_at: datetime
 
 
 async def _nobody(code: str, question: str) -> str:

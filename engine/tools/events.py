@@ -178,7 +178,7 @@ async def cancel_event(context: ToolContext, *, code: Code) -> str:
 
 
 def _schedule(context: ToolContext, when: str) -> Schedule:
-    schedule = calendar.understand(when, now=context.now, timezone=context.timezone)
+    schedule = calendar.understand(when, now=context.place().said_at, timezone=context.timezone)
     if schedule.every_seconds is not None and schedule.every_seconds < SHORTEST_SECONDS:
         raise TooOften(f"Не чаще, чем раз в {SHORTEST_SECONDS // 60} минут.")
     return schedule

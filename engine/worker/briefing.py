@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from engine.core.database import Transaction
@@ -19,11 +20,12 @@ _ROLE_MARK = re.compile(r"\[(?=\s*роль\b)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Briefing:
-    """Everything a run knows when it starts."""
+    """Everything a run knows when it starts; `said_at` is when its question was said."""
 
     organization: str
     chat_title: str
     asker: users.User
+    said_at: datetime
     settings: dict[str, organizations.RoleSetting]
     conversation: tuple[ModelMessage, ...]
 
@@ -56,6 +58,7 @@ async def brief(
             organization=organization.name,
             chat_title=talk.chat_title,
             asker=talk.asker,
+            said_at=talk.lines[-1].said_at,
             settings=settings,
             conversation=as_role_reads(talk.lines, roles.get(claim.role_code), roles, budget),
         )

@@ -47,6 +47,7 @@ def run_context(
             chat_id=attempt.claim.chat_id,
             run_id=attempt.claim.id,
             roles=roles,
+            said_at=briefing.said_at,
         ),
     )
 

@@ -1,6 +1,6 @@
 """Roles plan for people: "remind everyone on Friday at ten", in the name and with the rights of who asked."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from uuid import uuid4
 
@@ -19,7 +19,12 @@ TOOLS = ("create_event", "list_events", "update_event", "cancel_event")
 
 
 def desk(
-    database: Database, person: Person, chat_id: object, run_id: object = None, locale: str = "ru"
+    database: Database,
+    person: Person,
+    chat_id: object,
+    run_id: object = None,
+    locale: str = "ru",
+    said_at: datetime = WEDNESDAY,
 ) -> Toolbox:
     place = Workplace(
         transaction=partial(database.as_organization, person.org_id),
@@ -27,6 +32,7 @@ def desk(
         chat_id=chat_id,  # type: ignore[arg-type]
         run_id=run_id or uuid4(),  # type: ignore[arg-type]
         roles=SHIPPED,
+        said_at=said_at,
     )
     context = ToolContext(
         now=WEDNESDAY,
@@ -108,6 +114,17 @@ async def test_a_role_plans_work_for_itself(world: World, database: Database) ->
     (event,) = await planned(world, firm.admin)
     assert (event.plan.role_code, event.plan.instruction) == ("hr", "Собери сводку по отпускам")
     assert event.plan.schedule.rrule == "FREQ=WEEKLY;BYDAY=TU"
+
+
+async def test_tomorrow_is_reckoned_from_when_it_was_said(world: World, database: Database) -> None:
+    firm = await world.organization()
+    before_midnight = WEDNESDAY - timedelta(hours=15, minutes=1)  # The run waited and began on Wednesday.
+    box = desk(database, firm.admin, await world.chat(firm.admin), said_at=before_midnight)
+
+    await use(box, "create_event", title="Табель", when="завтра в 18:00")
+
+    (event,) = await planned(world, firm.admin)
+    assert event.plan.schedule.starts_at == WEDNESDAY.replace(hour=18)
 
 
 async def test_the_same_wish_of_a_run_is_one_event_however_often_it_is_told(
