@@ -157,9 +157,13 @@ def _every_few(said: _Said) -> bool:
     else:
         frequency = {"day": "DAILY", "week": "WEEKLY", "month": "MONTHLY"}[unit]
         said.rule = f"FREQ={frequency}" + (f";INTERVAL={number}" if number > 1 else "")
-        if unit == "month" and (
-            day := said.take(r"(?P<day>\d{1,2})(?:-?го|th|st|nd|rd)?(?: числ\w+)?(?![:\d])")
-        ):
+        if unit == "month":
+            # What stands after «в» is an hour.
+            day = said.take(
+                r"(?<!\bв )(?<!\bat )(?<!:)(?P<day>\d{1,2})(?:-?го|th|st|nd|rd)?(?: числ\w+)?(?![:\d])"
+            )
+            if day is None:
+                raise WhenUnclear("Какого числа каждый месяц?")
             said.rule += f";BYMONTHDAY={_day_of_month(day['day'])}"
         if unit == "week" and (days := list(_weekdays(said))):
             said.rule += f";BYDAY={','.join(days)}"
@@ -343,6 +347,9 @@ def _times(said: _Said) -> None:
         return
     if said.take(r"(?:в )?полночь|(?:at )?midnight"):
         said.at = time(0)
+        if said.day is not None and not said.options:
+            # Of which the day begins, or with which it ends? Of today it can only be the second.
+            said.options = [datetime.combine(said.day + timedelta(days=days), time()) for days in (0, 1)]
         return
     found = said.take(
         rf"(?:в |во |at |к )?(?P<hour>\d{{1,2}})[:.](?P<minute>\d{{2}}) ?(?P<half>{_HALF})?"
@@ -358,6 +365,9 @@ def _times(said: _Said) -> None:
     hour, minute = _number(text), int(found["minute"] or 0)
     part = (found["half"] or found["half_alone"] or found["half_named"] or "").replace(".", "")
     said.at = _time(hour, minute, part)
+    if hour == 24 and said.day is not None:
+        said.day += timedelta(days=1)
+        said.options = [option + timedelta(days=1) for option in said.options]
     if 1 <= hour <= 6 and not part and not text.startswith("0"):
         raise WhenUnclear(
             f"В {hour} утра или в {hour} вечера ({hour:02}:{minute:02} или {hour + 12}:{minute:02})?"
@@ -369,7 +379,7 @@ def _time(hour: int, minute: int, part: str) -> time:
         hour += 12
     elif part in ("am", "ночи") and hour == 12:
         hour = 0
-    if hour == 24:
+    if hour == 24 and minute == 0:
         hour = 0
     if hour > 23 or minute > 59:
         raise WhenUnclear(f"Времени {hour}:{minute:02} не бывает.")
@@ -381,7 +391,11 @@ def _moment(said: _Said, zone: ZoneInfo) -> datetime:
     if said.at is None:
         raise WhenUnclear("Во сколько?" if said.day or said.is_vague else "Когда? Скажи день и время.")
     if said.options:
-        raise _which(datetime.combine(day.date(), said.at) for day in said.options)
+        walls = [datetime.combine(day.date(), said.at) for day in said.options]
+        coming = [wall for wall in walls if wall > said.now]
+        if len(coming) != 1:
+            raise _which(coming) if coming else _over(walls[-1])
+        return real_time(coming[0], zone).astimezone(zone)
     wall = datetime.combine(said.day or said.now.date(), said.at)
     if wall <= said.now:
         if said.day is None:
@@ -389,7 +403,7 @@ def _moment(said: _Said, zone: ZoneInfo) -> datetime:
         elif said.is_this_weekday:
             wall += timedelta(days=7)
         else:
-            raise WhenUnclear(f"{wall:%d.%m.%Y %H:%M} уже прошло.")
+            raise _over(wall)
     elif said.is_this_weekday:
         raise _which([wall, wall + timedelta(days=7)])
     return real_time(wall, zone).astimezone(zone)
@@ -405,6 +419,10 @@ def _which(options: Iterable[datetime]) -> WhenUnclear:
     names = ("понедельник", "вторник", "среда", "четверг", "пятница", "суббота", "воскресенье")
     told = [f"{names[one.weekday()]} {one:%d.%m.%Y %H:%M}" for one in options]
     return WhenUnclear(f"{' или '.join(told)}?", options=told)
+
+
+def _over(wall: datetime) -> WhenUnclear:
+    return WhenUnclear(f"{wall:%d.%m.%Y %H:%M} уже прошло.")
 
 
 def _set_date(said: _Said, year: str | None, month: int, day: str) -> bool:
