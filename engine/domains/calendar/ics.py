@@ -20,6 +20,10 @@ from engine.domains.calendar.working_days import WorkingCalendar
 PRODUCT = "-//RuGPT Engine//calendar//"
 LONG = timedelta(minutes=15)  # An event here is a moment; programs want a length.
 AHEAD = timedelta(days=366)
+# What is written of the past: the first of these that holds fewer than MOST_PAST times, or the last hour.
+BEHIND = (timedelta(days=31), timedelta(days=1))
+BEHIND_AT_LEAST = timedelta(hours=1)
+MOST_PAST = 100
 MOST_OF_ONE_EVENT = 400
 MOST_READ = 500
 ALL_DAY_AT = time(9)
@@ -38,7 +42,7 @@ def write(events: Iterable[tuple[CalendarEvent, WorkingCalendar]], *, now: datet
     """Return events as a file for calendar programs.
 
     A plain rule stays a rule. What programs do not know (cron lines, intervals, working days) is written time
-    by time, a year ahead.
+    by time, a year ahead or as far as 400 times reach; the more often it comes, the less of its past is.
     """
     file = Calendar()
     file.add("prodid", PRODUCT)
@@ -100,11 +104,20 @@ def _entries(event: CalendarEvent, working: WorkingCalendar, now: datetime) -> I
         if first is not None:
             yield _series(event, first.at)
         return
-    since = now - timedelta(days=31)
+    since = _since(schedule, working, now)
     coming = takewhile(lambda one: one.at < now + AHEAD, occurrences(schedule, after=since, working=working))
     for occurrence in islice(coming, MOST_OF_ONE_EVENT):
         name = "" if schedule.kind == "one_time" else f"{occurrence.nominal:%Y%m%dT%H%M%SZ}-"
         yield _entry(event, occurrence.at, uid=f"{name}{event.uid}")
+
+
+def _since(schedule: Schedule, working: WorkingCalendar, now: datetime) -> datetime:
+    """Return from when on times are written, so that most of them are to come."""
+    for since in (now - behind for behind in BEHIND):
+        past = takewhile(lambda one: one.at < now, occurrences(schedule, after=since, working=working))
+        if next(islice(past, MOST_PAST - 1, None), None) is None:
+            return since
+    return now - BEHIND_AT_LEAST
 
 
 def _series(event: CalendarEvent, first: datetime) -> Event:
