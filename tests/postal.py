@@ -12,7 +12,7 @@ import asyncpg
 from engine.core.database import Database
 from engine.core.secret import Seal
 from engine.domains import notifications, users
-from engine.domains.notifications import ChannelKind, Note, Office
+from engine.domains.notifications import ChannelKind, Note, Office, OutboxFilled
 from engine.domains.users import Actor
 from engine.postman import Postman
 from tests.world import SECRET, Person
@@ -75,6 +75,16 @@ async def hurry(database: Database, person: Person, *, patience_seconds: int = 0
         for channel in await notifications.list_channels(tx, person.actor):
             changes = notifications.ChannelChanges(patience_seconds=patience_seconds)
             await notifications.change_channel(tx, person.actor, channel_id=channel.id, changes=changes)
+
+
+async def hasten(database: Database, owner_url: str) -> None:
+    """Let time pass until every pause is over."""
+    owner = await asyncpg.connect(owner_url)
+    await owner.execute("UPDATE notification_channels SET free_at = now()")
+    await owner.execute("UPDATE deliveries SET due_at = now() WHERE status = 'queued'")
+    await owner.execute("UPDATE deliveries SET lease_until = now() WHERE status = 'sending'")
+    await owner.close()
+    database.feed.send(OutboxFilled())
 
 
 async def own_channel(database: Database, actor: Actor, kind: ChannelKind) -> UUID:

@@ -1,6 +1,7 @@
 """People are told what waits for them: once, by their channels in turn, and never what is not theirs."""
 
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -10,9 +11,9 @@ from engine.core.database import Database
 from engine.domains import approvals, chats, notifications, users
 from engine.domains.approvals import Verdict
 from engine.domains.calendar import EventFired, FiringFailed
-from engine.domains.notifications import ChannelChanges, Notification, Tiding
+from engine.domains.notifications import ChannelChanges, DeliveryDelayed, Notification, Tiding
 from engine.domains.users import UserChanges
-from tests.postal import KeepingCourier, becomes_true, eventually, hurry, office, own_channel, working
+from tests.postal import KeepingCourier, becomes_true, eventually, hasten, hurry, office, own_channel, working
 from tests.world import Firm, Person, World, failed
 
 
@@ -307,6 +308,81 @@ async def test_nobody_is_disturbed_in_quiet_hours(
         await becomes_true(database_url, "SELECT next_at > now() AND told = 100 FROM notifications")
 
     assert mail.notes == []
+
+
+@pytest.mark.parametrize(
+    ("posted", "failures", "arrives", "waiting", "attempts"),
+    [(6, 0, 5, "digest", 0), (1, 1, 0, "note", 1)],
+    ids=["a digest", "another try"],
+)
+async def test_what_was_to_go_to_a_channel_waits_for_the_end_of_its_quiet_hours(
+    world: World,
+    database: Database,
+    firm: Firm,
+    ivan: Person,
+    database_url: str,
+    posted: int,
+    failures: int,
+    arrives: int,
+    waiting: str,
+    attempts: int,
+) -> None:
+    mail = KeepingCourier()
+    mail.failures.extend([DeliveryDelayed("451 greylisted", retry_after_seconds=60)] * failures)
+    chat_id = await world.chat(firm.admin, ivan)
+    await hurry(database, ivan)
+    for number in range(posted):
+        await world.post(firm.admin, chat_id, f"@ivan, {number}")
+    left = f"FROM deliveries WHERE purpose = '{waiting}' AND status = 'queued' AND attempts = {attempts}"
+
+    async with working(database, mail):
+        await becomes_true(database_url, f"SELECT count(*) = 1 {left}")
+        await eventually(lambda: len(mail.notes) == arrives)
+        await fall_quiet(database, ivan)
+        await hasten(database, database_url)
+        await becomes_true(database_url, f"SELECT max(due_at) > now() + interval '30 min' {left}")
+        assert len(mail.notes) == arrives
+
+        await wake(database, ivan)
+        await hasten(database, database_url)
+        await eventually(lambda: len(mail.notes) == arrives + 1)
+
+
+async def test_what_somebody_asks_for_comes_in_quiet_hours(
+    database: Database, ivan: Person, database_url: str
+) -> None:
+    mail = KeepingCourier()
+    mail.failures.append(DeliveryDelayed("451 greylisted", retry_after_seconds=60))
+    await fall_quiet(database, ivan)
+    async with database.as_organization(ivan.org_id) as tx:
+        email = await own_channel(database, ivan.actor, "email")
+        await notifications.send_test(tx, ivan.actor, office=office("email"), channel_id=email)
+
+    async with working(database, mail):
+        await becomes_true(database_url, "SELECT attempts = 1 AND status = 'queued' FROM deliveries")
+        await hasten(database, database_url)
+        await eventually(lambda: [note.purpose for note in mail.notes] == ["test"])
+
+
+async def fall_quiet(database: Database, person: Person) -> None:
+    """Let a person's mail be quiet for an hour, as it has been for one."""
+    now = datetime.now(UTC)
+    hour = timedelta(hours=1)
+    await _change_mail(
+        database, person, quiet_from=(now - hour).time(), quiet_until=(now + hour).time(), timezone="UTC"
+    )
+
+
+async def wake(database: Database, person: Person) -> None:
+    await _change_mail(database, person, quiet_from=time(0), quiet_until=time(0))
+
+
+async def _change_mail(database: Database, person: Person, **changes: Any) -> None:
+    channel_id = await own_channel(database, person.actor, "email")
+    async with database.as_organization(person.org_id) as tx:
+        await notifications.change_channel(
+            tx, person.actor, channel_id=channel_id, changes=ChannelChanges(**changes)
+        )
 
 
 async def test_one_that_is_no_more_is_told_nothing(

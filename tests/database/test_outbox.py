@@ -15,9 +15,18 @@ from engine.domains.notifications import (
     DeliveryDelayed,
     DeliveryRefused,
     DeliveryUnknown,
-    OutboxFilled,
 )
-from tests.postal import SEAL, KeepingCourier, becomes_true, eventually, hurry, office, own_channel, working
+from tests.postal import (
+    SEAL,
+    KeepingCourier,
+    becomes_true,
+    eventually,
+    hasten,
+    hurry,
+    office,
+    own_channel,
+    working,
+)
 from tests.world import Firm, Person, World
 
 
@@ -53,16 +62,6 @@ async def log_of(database: Database, person: Person) -> list[Attempt]:
 
 async def outcomes(database: Database, person: Person) -> list[str]:
     return [attempt.outcome for attempt in await log_of(database, person)]
-
-
-async def hasten(database: Database, owner_url: str) -> None:
-    """Let time pass until every pause is over."""
-    owner = await asyncpg.connect(owner_url)
-    await owner.execute("UPDATE notification_channels SET free_at = now()")
-    await owner.execute("UPDATE deliveries SET due_at = now() WHERE status = 'queued'")
-    await owner.execute("UPDATE deliveries SET lease_until = now() WHERE status = 'sending'")
-    await owner.close()
-    database.feed.send(OutboxFilled())
 
 
 async def test_senders_side_by_side_send_everything_once(

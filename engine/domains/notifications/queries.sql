@@ -297,6 +297,11 @@ RETURNING id;
 -- An attempt of which nobody knows how it ended.
 UPDATE deliveries SET unknowns = unknowns + 1 WHERE id = :delivery_id;
 
+-- name: put_back
+-- Nothing was tried, and it waits for a moment; only as told by who has the delivery.
+UPDATE deliveries SET status = 'queued', lease_until = NULL, attempts = attempts - 1, due_at = :due_at
+ WHERE id = :delivery_id AND fence = :fence AND status = 'sending';
+
 -- name: end_attempt
 -- How an attempt ended, only as told by who has the delivery: a late process ends nothing.
 UPDATE deliveries

@@ -190,8 +190,7 @@ async def mute_channel(tx: Transaction, *, channel_id: UUID) -> bool:
 async def insert_notifications(tx: Transaction, told: list[tuple[UUID, Happening]]) -> list[asyncpg.Record]:
     """Add a notification for each person who was not told yet; return those that are new."""
     columns = {
-        column.name: [getattr(happening, column.name) for _, happening in told]
-        for column in fields(Happening)
+        each.name: [getattr(happening, each.name) for _, happening in told] for each in fields(Happening)
     }
     return await tx.all(SQL.insert_notifications, user_ids=[user_id for user_id, _ in told], **columns)
 
@@ -355,6 +354,11 @@ async def note_part(tx: Transaction, claim: Claim, *, parts_sent: int, lease_sec
 async def count_unknown(tx: Transaction, *, delivery_id: UUID) -> None:
     """Count an attempt that nobody ended."""
     await tx.run(SQL.count_unknown, delivery_id=delivery_id)
+
+
+async def put_back(tx: Transaction, claim: Claim, *, due_at: datetime) -> None:
+    """Let a delivery wait for a moment; nothing was tried."""
+    await tx.run(SQL.put_back, delivery_id=claim.id, fence=claim.fence, due_at=due_at)
 
 
 async def end_attempt(

@@ -13,6 +13,7 @@ from engine.core.secret import Seal
 from engine.domains import approvals, chats, users
 from engine.domains.notifications import repository
 from engine.domains.notifications.models import Claim, Note, Notification, Tiding
+from engine.domains.notifications.orchestration import quiet_until
 from engine.domains.users import Actor, User
 
 WORDS = Path(__file__).parents[1] / "words"
@@ -23,8 +24,8 @@ _OF_CHATS = ("mention", "draft", "run_failed")
 Locale = Literal["ru", "en"]
 
 
-async def compose(tx: Transaction, claim: Claim, *, seal: Seal) -> Note | str:
-    """Return what a delivery says now, or why there is nothing left to say."""
+async def compose(tx: Transaction, claim: Claim, *, seal: Seal) -> Note | datetime | str:
+    """Return what a delivery says now, until when its channel is quiet, or why there is nothing to say."""
     delivery = await repository.find_delivery(tx, delivery_id=claim.id)
     found = await repository.channel_with_key(tx, channel_id=claim.channel_id)
     if delivery is None or found is None:
@@ -38,12 +39,15 @@ async def compose(tx: Transaction, claim: Claim, *, seal: Seal) -> Note | str:
         return "channel_unverified"
     if channel.broken_at is not None:
         return "channel_broken"
+    is_asked_for = delivery["purpose"] in ("code", "test")  # Somebody waits for it, at whatever hour.
+    if not is_asked_for and (wakes_at := quiet_until(channel, claim.started_at)):
+        return wakes_at
     tidings = []
     for notification in await repository.told_by(tx, delivery_id=claim.id, count=MOST_TIDINGS):
         told = None if notification.read_at else await tiding(tx, reader, notification)
         if told is not None:
             tidings.append(told)
-    if not tidings and delivery["purpose"] in ("note", "digest"):
+    if not tidings and not is_asked_for:
         return "read_or_gone"
     code = delivery["sealed"]
     return Note(

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterable
+from datetime import datetime
 
 from engine.core.database import Transaction
 from engine.core.secret import Seal
@@ -25,7 +26,9 @@ async def seconds_to_next(across: Transaction, *, plans: bool, kinds: Iterable[C
 async def prepare(tx: Transaction, claimed: Claim, *, seal: Seal) -> Note | None:
     """Return what a claimed delivery says; None when there is nothing left to send, and that is recorded.
 
-    An attempt before it that nobody ended is put in the log as unknown: it may have arrived.
+    It is also None where the channel is quiet by now (a digest was gathered, a try has failed, the engine was
+    down meanwhile): then it waits until the channel wakes. An attempt before it that nobody ended is put in
+    the log as unknown: it may have arrived.
     """
     if claimed.lost_fence is not None:
         await repository.insert_attempt(
@@ -43,7 +46,9 @@ async def prepare(tx: Transaction, claimed: Claim, *, seal: Seal) -> Note | None
     note = await compose(tx, claimed, seal=seal)
     if isinstance(note, Note):
         return note
-    if await repository.end_attempt(tx, claimed, status="dropped", failure=note):
+    if isinstance(note, datetime):
+        await repository.put_back(tx, claimed, due_at=note)
+    elif await repository.end_attempt(tx, claimed, status="dropped", failure=note):
         await _log(tx, claimed, "dropped", note)
     return None
 
