@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import asyncpg
 
@@ -13,8 +14,10 @@ from tests.unit.scripted_model import SHIPPED
 from tests.world import Person, World
 
 NOW = datetime.now(UTC)
-SOON = NOW + timedelta(hours=1)
-DAILY = Schedule("recurring", NOW - timedelta(days=30), "Europe/Moscow", cron="0 10 * * *")
+SOON = NOW + timedelta(days=1)  # still to come when the last test begins
+# Half a day from now, so that no test that makes it due finds it due by itself as well.
+HOUR = (NOW + timedelta(hours=12)).astimezone(ZoneInfo("Europe/Moscow")).hour
+DAILY = Schedule("recurring", NOW - timedelta(days=30), "Europe/Moscow", cron=f"0 {HOUR} * * *")
 ONCE = Schedule("one_time", SOON, "Europe/Moscow")
 
 

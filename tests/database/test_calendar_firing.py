@@ -272,7 +272,7 @@ async def test_what_was_missed_follows_the_events_policy(
 ) -> None:
     """The engine was down for two and a half hours; the event comes every hour."""
     firm = await world.organization()
-    hourly = Schedule("interval", NOW - timedelta(hours=5.5), "UTC", every_seconds=3600)
+    hourly = Schedule("interval", datetime.now(UTC) - timedelta(hours=5.5), "UTC", every_seconds=3600)
     event = await plan(world, firm.admin, Plan("Час", hourly, misfire=misfire, grace_seconds=60))
     await as_owner(
         database_url,
