@@ -745,9 +745,9 @@ CREATE INDEX chat_members_of_user ON public.chat_members USING btree (org_id, us
 
 CREATE INDEX deliveries_dead ON public.deliveries USING btree (org_id, finished_at DESC) WHERE (status = 'dead'::text);
 
-CREATE UNIQUE INDEX deliveries_digest ON public.deliveries USING btree (org_id, channel_id) WHERE ((status = 'queued'::text) AND (purpose = 'digest'::text));
-
 CREATE INDEX deliveries_due ON public.deliveries USING btree (kind, due_at) WHERE (status = 'queued'::text);
+
+CREATE UNIQUE INDEX deliveries_gathering ON public.deliveries USING btree (org_id, channel_id) WHERE ((status = 'queued'::text) AND (purpose = 'digest'::text) AND (fence = 0));
 
 CREATE INDEX deliveries_leased ON public.deliveries USING btree (lease_until) WHERE (status = 'sending'::text);
 

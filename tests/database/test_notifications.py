@@ -292,6 +292,35 @@ async def test_a_burst_becomes_five_letters_and_a_digest(
     assert len(digest.tidings) in (15, 16)
 
 
+async def test_a_digest_that_fails_comes_again_beside_the_one_that_gathers_by_now(
+    world: World, database: Database, firm: Firm, ivan: Person, database_url: str
+) -> None:
+    mail = KeepingCourier()
+    chat_id = await world.chat(firm.admin, ivan)
+    await hurry(database, ivan)
+    queued = "FROM deliveries WHERE purpose = 'digest' AND status = 'queued'"
+
+    async def fail_when_the_next_one_gathers() -> None:
+        await world.post(firm.admin, chat_id, "@ivan, последнее")
+        await becomes_true(database_url, f"SELECT count(*) = 1 {queued}")
+        raise DeliveryDelayed("451 greylisted")
+
+    async with working(database, mail):
+        for number in range(6):
+            await world.post(firm.admin, chat_id, f"@ivan, {number}")
+        await eventually(lambda: len(mail.notes) == 5)
+        await becomes_true(database_url, f"SELECT count(*) = 1 {queued}")
+        mail.failures.append(fail_when_the_next_one_gathers)
+        await hasten(database, database_url)
+        await becomes_true(database_url, f"SELECT count(*) = 2 {queued}")
+        await hasten(database, database_url)
+        await eventually(lambda: len(mail.notes) == 7)
+
+    told = [tiding.body for note in mail.notes for tiding in note.tidings]
+    assert sorted(told) == sorted([*(f"@ivan, {number}" for number in range(6)), "@ivan, последнее"])
+    assert sorted(await log_of(database, ivan)) == ["delayed", *["sent"] * 7]
+
+
 async def test_nobody_is_disturbed_in_quiet_hours(
     world: World, database: Database, firm: Firm, ivan: Person, database_url: str
 ) -> None:

@@ -251,8 +251,10 @@ SELECT :delivery_id, notification, :channel_id FROM unnest(:notification_ids::uu
 ON CONFLICT DO NOTHING;
 
 -- name: open_digest
--- The digest that still gathers for a channel; nobody begins to send it before the commit.
-SELECT id FROM deliveries WHERE channel_id = :channel_id AND status = 'queued' AND purpose = 'digest' FOR UPDATE;
+-- The digest that still gathers for a channel: nobody has taken it to be sent, nor does before the commit.
+SELECT id FROM deliveries
+ WHERE channel_id = :channel_id AND status = 'queued' AND purpose = 'digest' AND fence = 0
+   FOR UPDATE;
 
 -- name: recent_of_channel
 -- When a channel was last told something.
