@@ -1,5 +1,6 @@
 """How the web client looks: to everybody's eyes, ears and hands, in both themes and languages."""
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -51,7 +52,8 @@ async def test_every_screen_is_for_people_who_see_hear_or_move_otherwise(
 ) -> None:
     look = f"{scheme}-{language}"
     desk, boris, chat_id = await furnished(office, color_scheme=scheme)
-    plan = {"title": "Планёрка", "kind": "recurring", "starts_at": "2026-01-01T09:00Z", "timezone": "UTC"}
+    new_year = f"{datetime.now(UTC):%Y}-01-01T09:00Z"
+    plan = {"title": "Планёрка", "kind": "recurring", "starts_at": new_year, "timezone": "UTC"}
     await boris.call("POST", "/calendar/events", {**plan, "cron": "30 9 * * 1-5"}, expect=201)
     await promoted(office, desk, boris, language)
     await desk.open(chat_id, box="Сообщение" if language == "ru" else "Message")

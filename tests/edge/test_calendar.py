@@ -11,10 +11,11 @@ from tests.edge.conftest import Parts
 from tests.world import World
 
 Api = httpx2.AsyncClient
+NEXT_WEEK = datetime.now(UTC) + timedelta(days=7)
 TUESDAYS = {
     "title": "Сдать табель",
     "kind": "recurring",
-    "starts_at": "2026-11-24T10:00+03:00",
+    "starts_at": f"{NEXT_WEEK:%Y-%m-%d}T10:00+03:00",
     "timezone": "Europe/Moscow",
     "rrule": "FREQ=WEEKLY;BYDAY=TU",
     "working_days": "skip",

@@ -18,18 +18,21 @@ from caldav.davclient import DAVClient
 from icalendar import Calendar
 
 from engine.domains.calendar import Schedule
+from tests.clocks import coming_change_of_clocks
 from tests.world import World
 
 Api = httpx2.AsyncClient
-START = datetime(2026, 11, 2, 7, tzinfo=UTC)
-MONTH = (datetime(2027, 3, 1, tzinfo=UTC), datetime(2027, 4, 10, tzinfo=UTC))
+# All of it is to come, and within the year that a feed looks ahead.
+CHANGE = coming_change_of_clocks(after=datetime.now(UTC) + timedelta(days=30)).replace(hour=0)
+MONTH = (CHANGE - timedelta(days=27), CHANGE + timedelta(days=13))
+START = MONTH[0] - timedelta(weeks=17) + timedelta(hours=7)
 SCHEDULES = {
     "rule": Schedule("recurring", START, "Europe/Berlin", rrule="FREQ=WEEKLY;BYDAY=TU,FR"),
     "last": Schedule("recurring", START, "Europe/Berlin", rrule="FREQ=MONTHLY;BYDAY=-1SU", count=30),
     "cron": Schedule("recurring", START, "Europe/Moscow", cron="30 9 * * 1"),
     "days": Schedule("interval", START, "Europe/Moscow", every_seconds=3 * 86400),
     "work": Schedule("recurring", START, "Europe/Moscow", rrule="FREQ=DAILY", working_days="skip"),
-    "once": Schedule("one_time", datetime(2027, 3, 8, 9, tzinfo=UTC), "Europe/Moscow"),
+    "once": Schedule("one_time", MONTH[0] + timedelta(days=7, hours=9), "Europe/Moscow"),
 }
 
 
@@ -58,7 +61,7 @@ async def of_engine(api: Api, headers: dict[str, str]) -> dict[str, list[datetim
 
 
 async def test_a_program_expands_the_feed_to_just_what_will_happen(api: Api, world: World) -> None:
-    """Over the change of clocks in Berlin at the end of March."""
+    """Over a change of clocks in Berlin."""
     firm = await world.organization()
     headers = await world.headers(firm.admin)
     for title, schedule in SCHEDULES.items():

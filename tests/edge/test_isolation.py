@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -17,7 +18,8 @@ from tests.postal import dead_letter
 from tests.world import Firm, World, completed
 
 PREFIX = "/api/v1"
-YEARLY = {"title": "Табель", "kind": "recurring", "starts_at": "2026-01-01T00:00Z", "timezone": "UTC"} | {
+NEW_YEAR = f"{datetime.now(UTC):%Y}-01-01T00:00Z"
+YEARLY = {"title": "Табель", "kind": "recurring", "starts_at": NEW_YEAR, "timezone": "UTC"} | {
     "cron": "0 9 1 3 *"
 }
 ICS = (

@@ -19,6 +19,7 @@ from engine.core.events import Bus
 from engine.core.feed import Feed
 from engine.core.migrations import migrate, read_migrations
 from engine.domains.calendar import Schedule
+from tests.clocks import NEXT_YEAR, change_of_clocks
 from tests.postal import becomes_true
 from tests.world import Person, World, introduce
 
@@ -26,6 +27,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 SHIM = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), Path("/nowhere"))
 HEARD_SECONDS = 2.5  # Each process looks for itself, every second or two, how far it is from the real clock.
 JUST_NOW = timedelta(seconds=20)
+NOON = datetime(NEXT_YEAR, 2, 1, 12, tzinfo=UTC)  # Nothing is planned for the past.
 
 
 @dataclass
@@ -117,19 +119,14 @@ def every_hour(first: datetime) -> Schedule:
     return Schedule("interval", first, "Europe/Berlin", every_seconds=3600)
 
 
-def at(*parts: int) -> datetime:
-    return datetime(*parts, tzinfo=UTC)  # type: ignore[arg-type,misc]
-
-
 async def test_a_clock_that_jumps_to_and_fro_fires_each_hour_once(clockwork: Clockwork) -> None:
-    noon = at(2027, 2, 1, 12)
-    hours = [noon + timedelta(hours=number) for number in range(1, 5)]
-    await clockwork.set_to(noon)
+    hours = [NOON + timedelta(hours=number) for number in range(1, 5)]
+    await clockwork.set_to(NOON)
     event_id = await clockwork.plan(every_hour(hours[0]))
 
     await clockwork.set_to(hours[0] + timedelta(minutes=1))  # forward, over one
     assert await clockwork.fired(event_id, at_least=1) == hours[:1]
-    await clockwork.set_to(noon)  # back, before it
+    await clockwork.set_to(NOON)  # back, before it
     assert await clockwork.fired(event_id) == hours[:1]
     await clockwork.set_to(hours[0] + timedelta(minutes=2))  # and over it once more
     assert await clockwork.fired(event_id) == hours[:1]
@@ -141,20 +138,21 @@ async def test_a_clock_that_jumps_to_and_fro_fires_each_hour_once(clockwork: Clo
 
 
 async def test_a_clock_that_is_put_back_does_not_put_off_what_comes_next(clockwork: Clockwork) -> None:
-    noon = at(2027, 2, 1, 12)
-    await clockwork.set_to(noon)
-    event_id = await clockwork.plan(every_hour(noon + timedelta(hours=1)))
+    await clockwork.set_to(NOON)
+    event_id = await clockwork.plan(every_hour(NOON + timedelta(hours=1)))
 
-    await clockwork.set_to(noon - timedelta(days=2))
-    await clockwork.set_to(noon + timedelta(minutes=59, seconds=57))  # It comes by itself, in time.
+    await clockwork.set_to(NOON - timedelta(days=2))
+    await clockwork.set_to(NOON + timedelta(minutes=59, seconds=57))  # It comes by itself, in time.
 
-    assert await clockwork.fired(event_id, at_least=1) == [noon + timedelta(hours=1)]
+    assert await clockwork.fired(event_id, at_least=1) == [NOON + timedelta(hours=1)]
     late = await clockwork.owner.fetchval("SELECT max(fired_at - due_at) FROM calendar_firings")
     assert late < timedelta(seconds=32)
 
 
-GAP = at(2027, 3, 28, 1)  # Berlin has no 02:30 on that day: it comes right after, at 03:00 of the new time.
-TWICE = at(2027, 10, 31, 0, 30)  # It has two of them on that one, of which the first counts.
+# Berlin has no 02:30 on that day: it comes right after, at 03:00 of the new time.
+GAP = change_of_clocks(NEXT_YEAR, 3)
+# It has two of them on that one, of which the first counts.
+TWICE = change_of_clocks(NEXT_YEAR, 10) - timedelta(minutes=30)
 
 
 @pytest.mark.parametrize(
