@@ -13,6 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from engine.api.live import Hub
+from engine.core.sql import Statement
 from engine.domains.runs import ModelRequest
 from engine.worker import Worker
 from tests.process.engine import Event, Stream
@@ -21,6 +22,9 @@ from tests.world import Person, World
 
 API = "/api/v1"
 WORDS = tuple(f"слово{n} " for n in range(30))
+UNFINISHED = Statement(
+    "unfinished", "SELECT id FROM runs WHERE status IN ('queued', 'running') LIMIT 1", (), ""
+)
 ENDS = ("run.completed", "run.failed", "run.cancelled")
 
 
@@ -93,10 +97,11 @@ class Stage:
         return Client(person, token, self.port, self.http, self.streams)
 
     async def rest(self) -> None:
-        """Wait until no run is at work."""
+        """Wait until no run is at work, and none waits to be taken."""
 
         async def is_idle() -> bool:
-            return not self.worker.runs_in_hand
+            async with self.world.database.across_organizations(reason="a test's rest") as across:
+                return not self.worker.runs_in_hand and await across.maybe(UNFINISHED) is None
 
         await eventually(is_idle)
 
