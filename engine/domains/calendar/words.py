@@ -15,6 +15,7 @@ from engine.domains.calendar.models import Schedule, WorkingDays
 from engine.domains.calendar.recurrence import real_time
 
 LONGEST_WORDS = 200
+FARTHEST_YEARS = 100  # Dates end with the year 9999, and a day more must not lead beyond it.
 
 _WEEKDAYS = (
     r"понедельник\w*|monday\w*|mon",
@@ -428,6 +429,8 @@ def _over(wall: datetime) -> WhenUnclear:
 def _set_date(said: _Said, year: str | None, month: int, day: str) -> bool:
     today = said.now.date()
     years = [int(year) + (2000 if len(year) == 2 else 0)] if year else range(today.year, today.year + 9)
+    if years[0] > today.year + FARTHEST_YEARS:
+        raise WhenUnclear("Так далеко не заглядываю.")
     for each in years:
         try:
             found = date(each, month, int(day))
