@@ -26,6 +26,12 @@ FLAGS = (
     "--disable-sync",
 )
 AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
+# Colours that are half faded in nobody reads; what never ends, such as a wheel, is not waited for.
+FADED_IN = """Promise.allSettled(
+    document.getAnimations()
+        .filter(animation => Number.isFinite(animation.effect.getComputedTiming().endTime))
+        .map(animation => animation.finished)
+)"""
 SECONDS = 20_000.0  # in milliseconds, as Playwright counts
 # Where the screenshots go that people look at; nowhere when unset.
 SCREENSHOTS = os.environ.get("TESTS_SCREENSHOTS")
@@ -167,7 +173,8 @@ class Desk:
         return [" ".join(text.split()) for text in await prose.all_text_contents()]
 
     async def faults_of_access(self) -> list[str]:
-        """Return what axe finds wrong for people who see, hear or move otherwise."""
+        """Return what axe finds wrong, once all has faded in, for people who see, hear or move otherwise."""
+        await self.page.evaluate(FADED_IN)
         # Not a script element: the page's own policy would refuse it.
         await self.page.evaluate(AXE.read_text("utf-8"))
         found = await self.page.evaluate(
