@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from datetime import datetime
 from uuid import uuid4
 
 import pytest
@@ -158,6 +159,23 @@ async def test_a_reload_and_a_second_tab_stay_signed_in_and_leaving_ends_both(of
     for page in (desk.page, second):
         await expect(page.get_by_role("button", name="Войти")).to_be_visible()
     assert await desk.context.cookies() == []
+
+
+async def test_a_chat_left_open_over_night_says_what_is_yesterday(office: Office) -> None:
+    boris = await hired(office, "boris")
+    chat_id = await office.boss.open_chat(boris)
+    posted = await office.boss.post(chat_id, "Отчёт сдан")
+    evening = datetime.fromisoformat(posted["message"]["created_at"]).replace(hour=23, minute=57)
+    desk = await office.desk(timezone_id="UTC")
+    await desk.page.clock.install(time=evening)
+    await desk.sign_in(boris.username)
+    await desk.open(chat_id)
+    await expect(desk.talk.get_by_role("heading", name="Сегодня")).to_be_visible()
+
+    await desk.page.clock.fast_forward(5 * 60 * 1000)
+
+    await expect(desk.talk.get_by_role("heading", name="Вчера")).to_be_visible()
+    await expect(desk.talk.get_by_role("heading", name="Сегодня")).to_have_count(0)
 
 
 async def test_another_organization_sees_nothing_of_it(office: Office) -> None:

@@ -110,6 +110,20 @@ async def test_the_week_has_hours_and_an_event_is_made_where_one_points(office: 
     await expect(form.get_by_label("Время", exact=True)).to_have_value("15:00")
 
 
+async def test_a_month_left_open_over_night_shows_the_new_day(office: Office) -> None:
+    boris = await office.boss.hire(f"boris{uuid4().hex[:6]}")
+    desk = await office.desk(timezone_id="Europe/Moscow")
+    await desk.page.clock.install(time="2026-12-08T20:57:00Z")
+    await desk.sign_in(boris.username)
+    await desk.show("calendar")
+    today = desk.page.locator("section.today")
+    await expect(today).to_have_accessible_name("вторник, 8 декабря")
+
+    await desk.page.clock.fast_forward(5 * 60 * 1000)
+
+    await expect(today).to_have_accessible_name("среда, 9 декабря")
+
+
 async def test_other_calendars_subscribe_by_a_secret_address_and_give_what_they_have(office: Office) -> None:
     desk, boris, _ = await at_desk(office)
     page = desk.page

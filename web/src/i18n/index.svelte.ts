@@ -1,4 +1,5 @@
 /** Words of the interface: typed dictionaries, plurals and dates by Intl. */
+import { clock } from '../clock.svelte'
 import type { Dictionary, Key } from './ru'
 
 export type Locale = 'ru' | 'en'
@@ -73,7 +74,7 @@ export const moment = (value: Date | string): string =>
   date(value, { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' })
 
 /** Today, yesterday, a weekday and date, or a date with its year. */
-export function dayName(value: Date | string, now: Date = new Date()): string {
+export function dayName(value: Date | string, now: Date = clock.today): string {
   const then = typeof value === 'string' ? new Date(value) : value
   const days = Math.round((startOfDay(now).getTime() - startOfDay(then).getTime()) / 86_400_000)
   if (days >= -1 && days <= 1) {
@@ -84,7 +85,7 @@ export function dayName(value: Date | string, now: Date = new Date()): string {
 }
 
 /** The time today, else the date: as short as a list wants it. */
-export function shortWhen(value: Date | string, now: Date = new Date()): string {
+export function shortWhen(value: Date | string, now: Date = clock.today): string {
   const then = typeof value === 'string' ? new Date(value) : value
   if (startOfDay(now).getTime() === startOfDay(then).getTime()) return time(then)
   const year = then.getFullYear() === now.getFullYear() ? {} : ({ year: '2-digit' } as const)
@@ -92,7 +93,7 @@ export function shortWhen(value: Date | string, now: Date = new Date()): string 
 }
 
 /** How long ago, in the largest unit that fits. */
-export function ago(value: Date | string, now: Date = new Date()): string {
+export function ago(value: Date | string, now: Date = clock.now): string {
   const then = typeof value === 'string' ? new Date(value) : value
   const seconds = (then.getTime() - now.getTime()) / 1000
   const format = new Intl.RelativeTimeFormat(locale, { numeric: 'auto', style: 'short' })
