@@ -51,6 +51,22 @@ test('a wall-clock time is the same moment for everybody, on both sides of a cha
 })
 
 test.each([
+  ['Europe/Berlin', '2026-03-28', '20:00', '2026-03-28T19:00Z'],
+  ['Europe/Berlin', '2026-03-29', '02:30', '2026-03-29T01:00Z'],
+  ['Europe/Berlin', '2026-03-29', '03:00', '2026-03-29T01:00Z'],
+  ['Europe/Berlin', '2026-03-29', '03:30', '2026-03-29T01:30Z'],
+  ['Europe/Berlin', '2026-10-25', '02:30', '2026-10-25T00:30Z'],
+  ['Europe/Berlin', '2026-10-25', '03:00', '2026-10-25T02:00Z'],
+  ['America/New_York', '2026-03-08', '02:30', '2026-03-08T07:00Z'],
+  ['America/New_York', '2026-11-01', '01:30', '2026-11-01T05:30Z'],
+  ['Australia/Lord_Howe', '2026-10-04', '02:10', '2026-10-03T15:30Z'],
+  ['Australia/Lord_Howe', '2026-04-05', '01:45', '2026-04-04T14:45Z'],
+  ['Pacific/Apia', '2011-12-30', '12:00', '2011-12-30T10:00Z'],
+])('where clocks are changed, in %s, %s %s is the moment that the engine takes it for', (timezone, date, time, moment) => {
+  expect(momentOf(date, time, timezone)).toEqual(new Date(moment))
+})
+
+test.each([
   ['2026-12-08', '10:00', '2026-12-08T06:00:00Z', '2026-12-08 10:00'],
   ['2026-12-08', '10:00', '2026-12-08T06:58:00Z', '2026-12-08 11:00'],
   ['2026-12-08', '10:00', '2026-12-08T12:30:00Z', '2026-12-08 16:00'],

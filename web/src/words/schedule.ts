@@ -37,6 +37,8 @@ export type Kept = Pick<
 const FREQUENCIES: Record<string, Repeat> = { DAILY: 'daily', WEEKLY: 'weekly', MONTHLY: 'monthly', YEARLY: 'yearly' }
 const HOUR = 3600
 const TO_FILL_IN_MS = 5 * 60_000
+const MINUTE_MS = 60_000
+const DAY = 24 * 60 // in minutes
 
 /** The offset of a time zone at a moment, in minutes. */
 function offsetAt(moment: Date, timezone: string): number {
@@ -55,11 +57,23 @@ function offsetAt(moment: Date, timezone: string): number {
   return Math.round((wall - Math.floor(moment.getTime() / 1000) * 1000) / 60_000)
 }
 
-/** The moment at which a clock of a time zone shows this date and time. */
+/**
+ * The moment at which a clock of a time zone shows this date and time, as the engine has it: the first of two
+ * where the clock is put back, the end of the gap where it is put forward over it.
+ */
 export function momentOf(date: string, time: string, timezone: string): Date {
-  const wall = Date.parse(`${date}T${time}:00Z`)
-  const guess = new Date(wall - offsetAt(new Date(wall), timezone) * 60_000)
-  return new Date(wall - offsetAt(guess, timezone) * 60_000)
+  const wall = Date.parse(`${date}T${time}:00Z`) / MINUTE_MS
+  const offset = (minute: number): number => offsetAt(new Date(minute * MINUTE_MS), timezone)
+  const [before, after] = [offset(wall - DAY), offset(wall + DAY)]
+  let [early, late] = [wall - Math.max(before, after), wall - Math.min(before, after)]
+  const shown = [early, late].find((minute) => minute + offset(minute) === wall)
+  if (shown !== undefined) return new Date(shown * MINUTE_MS)
+  while (late - early > 1) {
+    const middle = Math.floor((early + late) / 2)
+    if (offset(middle) === before) early = middle
+    else late = middle
+  }
+  return new Date(late * MINUTE_MS)
 }
 
 /** What a clock of a time zone shows at a moment. */
