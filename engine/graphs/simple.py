@@ -43,13 +43,21 @@ class Learnt(Update):
 
 
 async def think(state: State, runtime: Runtime[RunContext]) -> Command[Literal["act", "__end__"]]:
-    """Call the model once; then use the tools it wants, or be done."""
-    turn = await take_turn(runtime.context, state["messages"], tools=runtime.context.tools.specs)
+    """Call the model; then use the tools it wants, or be done."""
+    context, messages = runtime.context, state["messages"]
+    turn = await take_turn(context, messages, tools=context.tools.specs)
+    is_silent = not (turn.text.strip() or turn.calls or turn.cut)
+    if is_silent and messages[-1].role == "tool" and not context.changes and context.budget.steps_left:
+        # A small model may end where a tool refused. Told of it beside the tool's words it stays silent, and
+        # with tools at hand it wants them again: asked as by a person, and without them, it answers.
+        wish = ModelMessage("user", render(context.role.common.last_step, {}))
+        messages = (*messages, ModelMessage("assistant", ""), wish)
+        turn = await take_turn(context, messages)
     if turn.cut:
         raise turn.cut
     calls = turn.calls[:MOST_CALLS_AT_ONCE]
     said = ModelMessage("assistant", turn.text, tool_calls=calls)
-    update: Update = {"messages": (*state["messages"], said), "calls": calls, "step": turn.step}
+    update: Update = {"messages": (*messages, said), "calls": calls, "step": turn.step}
     # Said here and not by a conditional edge, which costs every answer a task more.
     return Command(update=dict(update), goto="act" if calls else "__end__")
 

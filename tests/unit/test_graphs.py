@@ -154,6 +154,31 @@ async def test_a_role_uses_a_tool_and_answers_from_it() -> None:
     assert [item.step for item in scene.uses] == [1, 2]
 
 
+async def test_a_model_that_falls_silent_after_a_tool_has_spoken_is_asked_for_an_answer() -> None:
+    scene = stage(LAWYER, [use("current_time"), say(), say("Суббота.")])
+
+    result = await answered(scene)
+
+    assert result == Answer("Суббота.", None)
+    *before, silence, wish = scene.model.requests[2].messages
+    assert tuple(before) == scene.model.requests[1].messages
+    assert (silence.role, silence.content) == ("assistant", "")
+    assert wish.role == "user"
+    assert "Ответь теперь" in wish.content
+    assert scene.model.requests[2].tools == ()
+    assert [item.step for item in scene.uses] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("steps", "calls"), [(8, 3), (2, 2)])
+async def test_it_is_asked_for_one_once_and_within_its_limits(steps: int, calls: int) -> None:
+    scene = stage(replace(LAWYER, limits=limits(steps=steps)), [use("current_time"), say()])
+
+    with pytest.raises(ModelGarbled):
+        await answer(scene.context)
+
+    assert len(scene.model.requests) == calls
+
+
 @pytest.mark.parametrize("fenced", [False, True])
 async def test_a_tool_call_written_as_text_is_executed_and_not_shown(fenced: bool) -> None:
     written = json.dumps({"name": "current_time", "arguments": {}})
