@@ -71,14 +71,19 @@ def leave(ray: Any, machine: str, seconds: float) -> None:
     """Have the supervisors take their workers elsewhere, and the models end their answers; wait for both."""
     deadline = time.monotonic() + seconds
     here: tuple[int, int] | None = None
-    replicas = _answers(ray, {each: each.node.remote() for each in named(ray, f"{MODELS}:")})
-    ours = [each for each, node in replicas.items() if node == machine]
+    replicas = named(ray, f"{MODELS}:")
+    nodes: dict[Any, str | None] = {}
     while time.monotonic() < deadline:
         supervisors = named(ray, SUPERVISOR)
         workers = _answers(ray, {each: each.leave_machine.remote(machine) for each in supervisors})
-        left = _answers(ray, {each: each.leave.remote() for each in ours})
+        nodes |= _answers(
+            ray, {each: each.node.remote() for each in replicas if each not in nodes}, gone=None
+        )
+        # One that has not said where it is may be here, and one that does not answer in time is busy.
+        ours = [each for each in replicas if nodes.get(each, machine) == machine]
+        left = _answers(ray, {each: each.leave.remote() for each in ours if each in nodes}, gone=True)
         if len(workers) == len(supervisors) and None not in workers.values():
-            now = sum(workers.values()), sum(not has for has in left.values())
+            now = sum(workers.values()), sum(not left.get(each) for each in ours)
             if now != here:
                 here = now
                 log.info("workers_here", workers=now[0], models=now[1])
@@ -98,8 +103,11 @@ def named(ray: Any, beginning: str) -> list[Any]:
     return found
 
 
-def _answers(ray: Any, calls: dict[Any, Any]) -> dict[Any, Any]:
-    """Return what actors have answered; those that are gone, or do not answer in time, are left out."""
+_LEFT_OUT = object()
+
+
+def _answers(ray: Any, calls: dict[Any, Any], *, gone: Any = _LEFT_OUT) -> dict[Any, Any]:
+    """Return what actors have answered, and `gone` for those that are; who is late is left out."""
     ready, _ = (
         ray.wait([*calls.values()], num_returns=len(calls), timeout=CALL_SECONDS) if calls else ([], [])
     )
@@ -110,6 +118,8 @@ def _answers(ray: Any, calls: dict[Any, Any]) -> dict[Any, Any]:
                 answers[actor] = ray.get(call)
             except ray.exceptions.RayError as away:
                 log.warning("actor_away", error=type(away).__name__)
+                if gone is not _LEFT_OUT:
+                    answers[actor] = gone
     return answers
 
 

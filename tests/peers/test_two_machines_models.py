@@ -79,7 +79,7 @@ async def test_workers_of_two_machines_ask_the_replicas_of_both(
         await eventually(both_are_asked, what="a question for each, and from one to the other", seconds=60)
         for follower in followers:
             await follower.until(lambda seen: seen.has_ended(), seconds=120)
-            assert [run.status for run in follower.picture.runs.values()] == ["completed"]
+            assert [run.failure or run.status for run in follower.picture.runs.values()] == ["completed"]
 
         # A machine that leaves lets its replica end what it says; the other one answers what comes after.
         for chat_id in chats:
@@ -89,7 +89,7 @@ async def test_workers_of_two_machines_ask_the_replicas_of_both(
         await asyncio.wait_for(worker.process.wait(), 90)
         for follower in followers:
             await follower.until(lambda seen: len(seen.runs) == 2 and seen.has_ended(), seconds=120)
-            assert {run.status for run in follower.picture.runs.values()} == {"completed"}
+            assert [run.failure or run.status for run in follower.picture.runs.values()] == ["completed"] * 2
 
 
 def listening(machine: Machine) -> set[int]:

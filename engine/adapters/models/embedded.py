@@ -116,11 +116,13 @@ class EmbeddedModel:
             if status == HTTPStatus.OK and isinstance(slots, list):
                 self._busy = sum(bool(slot.get("is_processing")) for slot in slots)
         except ModelUnavailable:
-            # While it reads a long prompt it counts for nobody; whether it lives it says all the same.
+            # While it reads a long prompt it counts for nobody, and is at work on that one at least. Whether
+            # it lives it says all the same.
             try:
                 await self._heard.get("/health", seconds=_PULSE_SECONDS)
             except ModelUnavailable:
                 return None
+            return max(self._busy, 1)
         return self._busy
 
     async def close(self) -> None:
