@@ -23,6 +23,7 @@ from ray_cluster.supervisor_actor import NAME as SUPERVISOR
 
 LOOK_SECONDS = 0.5
 CALL_SECONDS = 4.0
+PLACE_SECONDS = 10.0
 BEYOND_DRAIN_SECONDS = 20.0
 
 
@@ -71,19 +72,16 @@ def leave(ray: Any, machine: str, seconds: float) -> None:
     """Have the supervisors take their workers elsewhere, and the models end their answers; wait for both."""
     deadline = time.monotonic() + seconds
     here: tuple[int, int] | None = None
-    replicas = named(ray, f"{MODELS}:")
-    nodes: dict[Any, str | None] = {}
+    # A replica that waits for a machine says nothing, and is nowhere.
+    asked = {each: each.node.remote() for each in named(ray, f"{MODELS}:")}
+    nodes, _ = _answers(ray, asked, seconds=PLACE_SECONDS)
+    ours = [each for each, node in nodes.items() if node == machine]
     while time.monotonic() < deadline:
         supervisors = named(ray, SUPERVISOR)
-        workers = _answers(ray, {each: each.leave_machine.remote(machine) for each in supervisors})
-        nodes |= _answers(
-            ray, {each: each.node.remote() for each in replicas if each not in nodes}, gone=None
-        )
-        # One that has not said where it is may be here, and one that does not answer in time is busy.
-        ours = [each for each in replicas if nodes.get(each, machine) == machine]
-        left = _answers(ray, {each: each.leave.remote() for each in ours if each in nodes}, gone=True)
+        workers, _ = _answers(ray, {each: each.leave_machine.remote(machine) for each in supervisors})
+        left, late = _answers(ray, {each: each.leave.remote() for each in ours})
         if len(workers) == len(supervisors) and None not in workers.values():
-            now = sum(workers.values()), sum(not left.get(each) for each in ours)
+            now = sum(workers.values()), late + sum(not has for has in left.values())
             if now != here:
                 here = now
                 log.info("workers_here", workers=now[0], models=now[1])
@@ -103,14 +101,9 @@ def named(ray: Any, beginning: str) -> list[Any]:
     return found
 
 
-_LEFT_OUT = object()
-
-
-def _answers(ray: Any, calls: dict[Any, Any], *, gone: Any = _LEFT_OUT) -> dict[Any, Any]:
-    """Return what actors have answered, and `gone` for those that are; who is late is left out."""
-    ready, _ = (
-        ray.wait([*calls.values()], num_returns=len(calls), timeout=CALL_SECONDS) if calls else ([], [])
-    )
+def _answers(ray: Any, calls: dict[Any, Any], *, seconds: float = CALL_SECONDS) -> tuple[dict[Any, Any], int]:
+    """Return what actors have answered, and how many have not in time; those that are gone are in neither."""
+    ready, late = ray.wait([*calls.values()], num_returns=len(calls), timeout=seconds) if calls else ([], [])
     answers = {}
     for actor, call in calls.items():
         if call in ready:
@@ -118,9 +111,7 @@ def _answers(ray: Any, calls: dict[Any, Any], *, gone: Any = _LEFT_OUT) -> dict[
                 answers[actor] = ray.get(call)
             except ray.exceptions.RayError as away:
                 log.warning("actor_away", error=type(away).__name__)
-                if gone is not _LEFT_OUT:
-                    answers[actor] = gone
-    return answers
+    return answers, len(late)
 
 
 def _resources(ray: Any, machine: str) -> dict[str, float]:

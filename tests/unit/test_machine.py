@@ -80,7 +80,7 @@ class Ray:
     [
         (["here"], [True], 1),
         (["here"], [False, LATE, LATE, True], 4),
-        ([LATE, LATE, "here"], [False, True], 2),
+        ([LATE], [False], 0),  # It waits for a machine, and is nowhere.
         (["here"], [False, RayError()], 2),
         ([RayError()], [False], 0),
         (["elsewhere"], [False], 0),
