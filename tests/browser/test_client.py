@@ -2,11 +2,11 @@
 
 import asyncio
 import re
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Locator, expect
 
 from tests.browser.desk import Desk, Office
 from tests.process.engine import PASSWORD, Person
@@ -17,6 +17,40 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(120), pytest.mark.asyncio(
 async def hired(office: Office, name: str) -> Person:
     """Add somebody under a name of their own."""
     return await office.boss.hire(f"{name}{uuid4().hex[:6]}")
+
+
+async def drafted(office: Office, person: Person, *kinds: str) -> str:
+    """Have a role answer a question of each kind, one after the other; returns the chat of the drafts."""
+    chat_id = await office.boss.open_chat(person)
+    for kind in kinds:
+        office.say_for_model(f"Вопрос {kind}", (f"Ответ {kind}.",), 0)
+        posted = await person.post(chat_id, f"@@lawyer Вопрос {kind}")
+        for _ in range(100):
+            if (await person.run(posted["runs"][0]["id"]))["status"] == "completed":
+                break
+            await asyncio.sleep(0.1)
+    return chat_id
+
+
+async def inbox_of(office: Office, person: Person) -> tuple[Desk, Locator]:
+    """Open somebody's drafts at a desk; returns it, and where the one that is read stands."""
+    desk = await office.desk()
+    await desk.page.clock.install()
+    await desk.sign_in(person.username)
+    await desk.page.goto(f"{desk.address}#/inbox")
+    return desk, desk.page.get_by_role("region", name="Ждут моей подписи").locator("article")
+
+
+async def approve(person: Person, chat_id: str, answer: str) -> None:
+    """Sign an answer past the browser."""
+    (found,) = [one for one in (await person.messages(chat_id)).values() if one["content"] == answer]
+    await person.call("POST", f"/messages/{found['id']}/validation", {"verdict": "approve"})
+
+
+async def verdicts(person: Person, chat_id: str) -> dict[str, str]:
+    """Return what became of each answer."""
+    messages = (await person.messages(chat_id)).values()
+    return {one["content"]: one["validation"]["status"] for one in messages if one["role"]}
 
 
 async def test_a_new_company_registers_and_talks_without_reading_anything(office: Office) -> None:
@@ -105,37 +139,61 @@ async def test_a_mention_is_suggested_as_one_types_and_says_what_will_start(offi
 
 async def test_drafts_are_signed_by_keys_alone(office: Office) -> None:
     boris = await hired(office, "boris")
-    chat_id = await office.boss.open_chat(boris)
-    office.say_for_model("Первый вопрос", ("Ответ первый.",), 0)
-    office.say_for_model("Второй вопрос", ("Ответ второй.",), 0)
-    for question in ("@@lawyer Первый вопрос", "@@lawyer Второй вопрос"):
-        posted = await boris.post(chat_id, question)
-        for _ in range(100):
-            if (await boris.run(posted["runs"][0]["id"]))["status"] == "completed":
-                break
-            await asyncio.sleep(0.1)
-    desk = await office.desk()
-    await desk.sign_in(boris.username)
-    await desk.page.goto(f"{desk.address}#/inbox")
-    inbox = desk.page.get_by_role("region", name="Ждут моей подписи")
-    await expect(inbox.get_by_role("article")).to_contain_text("Ответ первый.")
+    chat_id = await drafted(office, boris, "первый", "второй")
+    desk, paper = await inbox_of(office, boris)
+    await expect(paper).to_contain_text("Ответ первый.")
     await desk.picture("inbox")
 
     await desk.page.keyboard.press("j")
-    await expect(inbox.get_by_role("article")).to_contain_text("Ответ второй.")
+    await expect(paper).to_contain_text("Ответ второй.")
     await desk.page.keyboard.press("r")
     await desk.page.get_by_label("Причина").fill("Не о том")
     await desk.page.get_by_role("button", name="Отклонить ответ").click()
-    await expect(inbox.get_by_role("article")).to_contain_text("Ответ первый.")
+    await expect(desk.page.get_by_role("dialog")).to_have_count(0)
+    await expect(paper).to_contain_text("Ответ первый.")
     await desk.page.keyboard.press("a")
 
     await expect(desk.page.get_by_text("Подписывать нечего")).to_be_visible()
-    states = {
-        message["content"]: message["validation"]["status"]
-        for message in (await boris.messages(chat_id)).values()
-        if message["role"]
-    }
-    assert states == {"Ответ первый.": "approved", "Ответ второй.": "rejected"}
+    assert await verdicts(boris, chat_id) == {"Ответ первый.": "approved", "Ответ второй.": "rejected"}
+
+
+async def test_what_was_meant_for_a_draft_that_another_decided_falls_on_no_other(office: Office) -> None:
+    boris = await hired(office, "boris")
+    chat_id = await drafted(office, boris, "первый", "второй", "третий")
+    desk, paper = await inbox_of(office, boris)
+    await expect(paper).to_contain_text("Ответ первый.")
+    given: list[str] = []
+    desk.page.on("request", lambda one: given.append(one.url) if one.url.endswith("/validation") else None)
+
+    await desk.page.keyboard.press("r")
+    await desk.page.get_by_label("Причина").fill("Не о том")
+    await approve(office.boss, chat_id, "Ответ первый.")
+    await expect(paper).to_contain_text("Ответ второй.")
+    await desk.page.get_by_role("button", name="Отклонить ответ").click()
+    await expect(desk.page.get_by_text("уже принято другим человеком")).to_be_visible()
+    await desk.page.get_by_role("button", name="Отмена").click()
+    assert len(given) == 1
+    (refused,) = desk.faults
+    assert "409" in refused
+    desk.faults.clear()
+
+    await desk.page.clock.pause_at(datetime.now(UTC) + timedelta(seconds=5))
+    await approve(office.boss, chat_id, "Ответ второй.")
+    await expect(paper).to_contain_text("Ответ третий.")
+    await expect(desk.page.get_by_text("больше не ждёт вашей подписи")).to_be_visible()
+    for key in "aer":
+        await desk.page.keyboard.press(key)
+    await expect(paper.get_by_role("button", name="Подписать")).to_be_disabled()
+    await expect(desk.page.get_by_role("dialog")).to_have_count(0)
+    assert len(given) == 1
+    await desk.page.clock.run_for(2_000)
+    await expect(paper.get_by_role("button", name="Подписать")).to_be_enabled()
+    await desk.page.keyboard.press("a")
+
+    await expect(desk.page.get_by_text("Подписывать нечего")).to_be_visible()
+    assert await verdicts(boris, chat_id) == dict.fromkeys(
+        ("Ответ первый.", "Ответ второй.", "Ответ третий."), "approved"
+    )
 
 
 async def test_a_reload_and_a_second_tab_stay_signed_in_and_leaving_ends_both(office: Office) -> None:

@@ -207,6 +207,7 @@ export const en: Dictionary = {
   'inbox.count': { one: '{n} draft', other: '{n} drafts' },
   'inbox.none.title': 'Nothing to sign',
   'inbox.none.text': 'Answers of roles that wait for your signature come here, from all chats.',
+  'inbox.gone': 'The draft that you were reading no longer waits for your signature',
   'inbox.keys': 'Keys',
   'inbox.keys.next': 'next',
   'inbox.keys.previous': 'previous',

@@ -6,6 +6,7 @@ import type { Source } from './source'
 export class Inbox {
   items = $state.raw<Approval[]>([])
   private readonly decided = new Set<string>()
+  private readonly mine = new Set<string>()
   private isWaiting = false
 
   constructor(
@@ -25,6 +26,20 @@ export class Inbox {
     if (this.items.some((one) => one.message.id === messageId)) {
       this.items = this.items.filter((one) => one.message.id !== messageId)
     }
+  }
+
+  /** I give it a verdict here: nobody is surprised when it leaves the list. */
+  take(messageId: string): void {
+    this.mine.add(messageId)
+  }
+
+  /** My verdict came to nothing. */
+  giveBack(messageId: string): void {
+    this.mine.delete(messageId)
+  }
+
+  isMine(messageId: string): boolean {
+    return this.mine.has(messageId)
   }
 
   leaveChat(chatId: string): void {

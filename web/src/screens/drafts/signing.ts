@@ -15,6 +15,7 @@ export async function sign(
 ): Promise<boolean> {
   const { store } = work()
   return toasts.attempt(async () => {
+    store.inbox.take(message.id)
     try {
       const signed = await client.call('post', '/api/v1/messages/{message_id}/validation', {
         path: { message_id: message.id },
@@ -24,6 +25,7 @@ export async function sign(
       store.know(signed)
       toasts.say(t(`draft.done.${verdict}`))
     } catch (error) {
+      store.inbox.giveBack(message.id)
       if (error instanceof Problem && error.status === 409) store.inbox.leave(message.id)
       throw error
     }
