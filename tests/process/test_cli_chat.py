@@ -55,6 +55,25 @@ async def test_a_script_asks_signs_edits_and_rejects(ann: Person) -> None:
         assert said in done.output
 
 
+async def test_of_several_drafts_none_is_decided_before_its_number_is_said(ann: Person) -> None:
+    chat_id = await ann.open_chat()
+
+    done = await rugpt(
+        *("chat", "--url", address(ann), "--username", "ann", "--chat", "поставка"),
+        settings={},
+        lines=[PASSWORD, "@@lawyer как расторгнуть?", "@@lawyer ещё раз?", "/approve", "/reject не то",
+               "/reject 2 не то", "/approve", "/quit"],
+    )  # fmt: skip
+
+    assert (done.code, done.errors) == (0, "")
+    assert done.output.count("Подписи ждут несколько: 2, 4. Назовите номер.") == 2
+    messages = await ann.messages(chat_id)
+    states = {
+        message["no"]: message["validation"]["status"] for message in messages.values() if message["role"]
+    }
+    assert states == {2: "rejected", 4: "approved"}
+
+
 async def test_a_script_makes_a_chat_and_learns_who_can_be_called(ann: Person) -> None:
     bob = await ann.hire("bob")
 

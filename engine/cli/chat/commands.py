@@ -108,7 +108,7 @@ class Commands:
         await self._api.call("POST", f"/messages/{message['id']}/validation", body)
 
     def _draft(self, rest: str) -> tuple[Json | None, str]:
-        """Return the draft that is meant, by its number or as the last one, and the words behind that."""
+        """Return the draft that is meant, by its number or as the only one, and the words behind that."""
         drafts = list(self._talk.drafts.values())
         numbered = re.match(r"[№#]?(\d+)(?:\s+|$)", rest)
         if numbered is not None:
@@ -118,7 +118,11 @@ class Commands:
         if not drafts or (numbered is not None and rest[:1] in "№#"):
             self._say("nothing_to_sign")
             return None, ""
-        return drafts[-1], rest
+        if len(drafts) > 1:
+            # Not the last one: it may have come up while the command for another was written.
+            self._say("which", numbers=", ".join(str(draft["no"]) for draft in drafts))
+            return None, ""
+        return drafts[0], rest
 
     async def _stop(self, rest: str) -> None:
         if not self._talk.working:

@@ -40,6 +40,7 @@ _RUSSIAN = {
     "changed": "№{no} изменено",
     "ignored": "Никого не зовёт: {names}. /who — кого можно позвать.",
     "nothing_to_sign": "Подписывать нечего.",
+    "which": "Подписи ждут несколько: {numbers}. Назовите номер.",
     "nothing_to_stop": "Никто сейчас не отвечает.",
     "nothing_to_retry": "Повторять нечего.",
     "edit_text": "Новый текст, в конце строка с одной точкой:",
@@ -59,7 +60,7 @@ _RUSSIAN = {
     "everybody": "участники",
     "help": (
         "Строка без / отправляется в чат; @имя зовёт коллегу, @@роль — роль.\n"
-        "/approve [№]          подписать черновик (без номера — последний)\n"
+        "/approve [№]          подписать черновик (номер — когда их несколько)\n"
         "/edit [№] [текст]     исправить и подписать\n"
         "/reject [№] [почему]  отклонить\n"
         "/stop                 остановить отвечающих\n"
@@ -107,6 +108,7 @@ _ENGLISH = {
     "changed": "#{no} was changed",
     "ignored": "These call nobody: {names}. /who tells who can be called.",
     "nothing_to_sign": "There is nothing to sign.",
+    "which": "Several wait for a signature: {numbers}. Say the number.",
     "nothing_to_stop": "Nobody is answering.",
     "nothing_to_retry": "There is nothing to try again.",
     "edit_text": "The new text, with a line of one dot at its end:",
@@ -126,7 +128,7 @@ _ENGLISH = {
     "everybody": "members",
     "help": (
         "A line without / is posted; @name calls a colleague, @@role a role.\n"
-        "/approve [no]         sign a draft (the last one without a number)\n"
+        "/approve [no]         sign a draft (say its number when several wait)\n"
         "/edit [no] [text]     change it and sign\n"
         "/reject [no] [why]    refuse it\n"
         "/stop                 stop those who are answering\n"
