@@ -16,6 +16,7 @@ from tests.process.engine import EngineProcess, eventually, register
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.model,
+    pytest.mark.system,
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.timeout(240),
 ]
