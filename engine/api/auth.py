@@ -69,6 +69,8 @@ async def register(new: Register, request: Request, response: Response) -> Signe
             email=new.email,
             display_name=new.display_name,
             password_hash=password_hash,
+            locale=new.locale,
+            timezone=new.timezone,
         )
         signed_in = await sessions.open_session(tx, engine.entrance, user_id=admin.id)
     assert signed_in is not None, "a new admin may sign in"

@@ -112,6 +112,8 @@ class Register(Body):
     email: Word
     password: Secret
     display_name: Word
+    locale: Locale = "ru"
+    timezone: Word = "Europe/Moscow"
 
 
 class SignIn(Body):

@@ -76,6 +76,37 @@ async def test_a_new_company_registers_and_talks_without_reading_anything(office
     assert (await desk.texts())[0].endswith("Что проверить?")
 
 
+@pytest.mark.parametrize(
+    ("zone", "kept"), [("Asia/Novosibirsk", "Asia/Novosibirsk"), ("US/Nowhere", "Europe/Moscow")]
+)
+async def test_who_registers_in_english_goes_on_in_english_and_in_their_own_time_zone(
+    office: Office, zone: str, kept: str
+) -> None:
+    desk = await office.desk(locale="en-US")
+    page = desk.page
+    await page.add_init_script(
+        "const options = Intl.DateTimeFormat.prototype.resolvedOptions;"
+        "Intl.DateTimeFormat.prototype.resolvedOptions ="
+        f" function () {{ return {{...options.call(this), timeZone: '{zone}'}} }}"
+    )
+    await page.goto(desk.address)
+    await page.get_by_role("button", name="Register an organization").click()
+    await page.get_by_label("Name of the organization").fill("Daisy")
+    await page.get_by_label("Your name").fill("Olga")
+    await page.get_by_label("Username").fill(f"olga{uuid4().hex[:6]}")
+    await page.get_by_label("E-mail").fill("olga@example.com")
+    await page.get_by_label("Password", exact=True).fill(PASSWORD)
+    await page.get_by_role("button", name="Create and sign in").click()
+
+    await expect(page.get_by_role("button", name="New chat").first).to_be_visible()
+    await page.goto(f"{desk.address}#/settings")
+    await expect(page.get_by_label("Time zone")).to_have_value(kept)
+    refused = [fault for fault in desk.faults if "422" in fault]
+    assert len(refused) == (kept != zone)
+    for fault in refused:
+        desk.faults.remove(fault)
+
+
 async def test_a_temporary_password_is_changed_first(office: Office) -> None:
     username = f"vera{uuid4().hex[:6]}"
     new = {"username": username, "email": f"{username}@example.com", "display_name": "Вера"}

@@ -56,6 +56,13 @@ async def test_the_first_organization_is_registered_and_its_admin_signed_in(api:
     assert me.json()["organization"] == body["organization"]
 
 
+async def test_who_registers_says_in_what_language_and_zone_they_are(api: Api) -> None:
+    answer = await api.post("/auth/register", json={**NEW, "locale": "en", "timezone": "Asia/Novosibirsk"})
+
+    user = answer.json()["user"]
+    assert (user["locale"], user["timezone"]) == ("en", "Asia/Novosibirsk")
+
+
 async def test_only_one_of_many_first_organizations_is_registered(api: Api) -> None:
     answers = await asyncio.gather(
         *(api.post("/auth/register", json={**NEW, "organization": f"Firm {n}"}) for n in range(12))
@@ -92,6 +99,7 @@ async def test_closed_registration_lets_nobody_in(api: Api, parts: Parts) -> Non
         ({"username": "a b"}, "username_invalid"),
         ({"email": "nonsense"}, "email_invalid"),
         ({"organization": " \t "}, "organization_name_invalid"),
+        ({"timezone": "Etc/Unknown"}, "timezone_unknown"),
     ],
 )
 async def test_a_refused_registration_leaves_nothing_behind(

@@ -121,4 +121,6 @@ export interface RegisterBody {
   email: string
   password: string
   display_name: string
+  locale: 'ru' | 'en'
+  timezone: string
 }

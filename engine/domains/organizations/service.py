@@ -22,13 +22,27 @@ _LONGEST_INSTRUCTION = 8000
 
 
 async def register(
-    tx: Transaction, *, name: str, username: str, email: str, display_name: str, password_hash: str
+    tx: Transaction,
+    *,
+    name: str,
+    username: str,
+    email: str,
+    display_name: str,
+    password_hash: str,
+    locale: str = "ru",
+    timezone: str = "Europe/Moscow",
 ) -> tuple[Organization, User]:
     """Make an organization and its first admin; `tx` sees a new organization, as `Registration` gives it."""
     organization = await _insert(tx, _a_name(name))
     await repository.insert_event_counter(tx)
     admin = await users.add_first_admin(
-        tx, username=username, email=email, display_name=display_name, password_hash=password_hash
+        tx,
+        username=username,
+        email=email,
+        display_name=display_name,
+        password_hash=password_hash,
+        locale=locale,
+        timezone=timezone,
     )
     await audit.record(
         tx,
