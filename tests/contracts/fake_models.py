@@ -55,6 +55,7 @@ class FakeModels:
         self.all_sent = asyncio.Event()
         self.dropped_by_client = asyncio.Event()
         self.key: str | None = KEY
+        self.model = MODEL
 
     def application(self) -> web.Application:
         app = web.Application()
@@ -67,12 +68,12 @@ class FakeModels:
     async def _openai_models(self, request: web.Request) -> web.StreamResponse:
         if self.key is not None and request.headers.get("Authorization") != f"Bearer {self.key}":
             return web.json_response({"error": {"message": "bad key"}}, status=401)
-        return web.json_response({"object": "list", "data": [{"id": MODEL, "object": "model"}]})
+        return web.json_response({"object": "list", "data": [{"id": self.model, "object": "model"}]})
 
     async def _ollama_tags(self, request: web.Request) -> web.StreamResponse:
         models = [
             {"name": "nomic-embed-text:latest", "details": {"family": "nomic-bert"}},
-            {"name": MODEL, "details": {"family": "qwen2"}},
+            {"name": self.model, "details": {"family": "qwen2"}},
         ]
         return web.json_response({"models": models})
 
@@ -99,7 +100,7 @@ class FakeModels:
             words.check(body)
         except BadRequest as problem:
             return web.json_response(error(str(problem)), status=400)
-        if body["model"] != MODEL:
+        if body["model"] != self.model:
             return web.json_response(error(f"model {body['model']} not found"), status=404)
         response = web.StreamResponse(
             headers={"Content-Type": script.raw_type if script.raw else words.media}

@@ -2,16 +2,21 @@
 
 import subprocess
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.adapters.models import EmbeddedModel, choose_model
+from engine.adapters.models import DEFAULT, EmbeddedModel, ReplicatedModel, choose_model
 from engine.adapters.models.langchain import LangChainModel
 from engine.core.errors import Invalid
+from engine.core.feed import Feed
 from engine.core.settings import Settings
+from engine.domains.runs import ReplicaSeen
+from engine.tools import every_tool
 
+from .clients import ASK, answer_of
 from .fake_models import MODEL, FakeModels
 
 NOWHERE = "http://127.0.0.1:9"
@@ -49,6 +54,37 @@ async def test_an_unknown_embedded_model_is_refused_with_those_there_are() -> No
         await choose_model(settings(model="embedded:gpt-x"), start=False)
 
     assert "smollm2-135m" in caught.value.message
+
+
+@pytest.mark.parametrize("replicas", [0, 2])
+async def test_the_usual_embedded_model_is_told_only_of_tools_that_it_is_better_with(
+    replicas: int, fake: FakeModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EmbeddedModel, "_fetch", lambda self: Path("weights"))
+    monkeypatch.setattr(EmbeddedModel, "_load", lambda self, path, key: LoadedAt(fake.url))
+    fake.key, fake.model = None, DEFAULT
+    feed = Feed()
+    wanted = settings(model="embedded", model_replicas=replicas, model_replica_key="k" * 32)
+    model = (await choose_model(wanted, feed=feed)).model
+    assert isinstance(model, ReplicatedModel if replicas else EmbeddedModel)
+    feed.send(ReplicaSeen("one", model.name, f"{fake.url}/v1", 1, 0, ""))
+    specs = tuple(every_tool()[name].spec for name in ("ask_role", "create_event", "search_messages"))
+
+    await answer_of(model, replace(ASK, tools=specs))
+
+    assert [tool["function"]["name"] for tool in fake.requests[0]["tools"]] == ["create_event"]
+    await model.close()
+
+
+@dataclass
+class LoadedAt:
+    """Stands for llama.cpp with a gigabyte of weights, which this test does not fetch."""
+
+    address: str
+    has_ended: bool = False
+
+    def stop(self) -> None:
+        self.has_ended = True
 
 
 async def test_a_reachable_ollama_is_chosen_with_a_model_that_chats(fake: FakeModels) -> None:

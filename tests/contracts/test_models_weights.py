@@ -14,6 +14,7 @@ import pytest
 
 from engine.adapters.models.weights import FetchStopped, Part, Weights, fetch, known_weights
 from engine.domains.runs import ModelUnavailable
+from engine.tools import every_tool
 
 CONTENTS = (b"first part " * 1000, b"second part " * 1000, b"third part " * 1000)
 
@@ -164,3 +165,4 @@ def test_the_catalogue_is_whole() -> None:
         assert len(weights.sha256) == 64
         assert all(len(part.wheel_sha256) == 64 for part in weights.parts)
         assert weights.licence == "Apache-2.0"
+        assert set(weights.tools or ()) <= every_tool().names

@@ -6,6 +6,7 @@ from engine.adapters.models.embedded import DEFAULT, TINY, EmbeddedModel, Place
 from engine.adapters.models.ollama import OllamaModel, chat_models
 from engine.adapters.models.openai import OpenAIModel
 from engine.adapters.models.replicas import ReplicatedModel
+from engine.adapters.models.weights import weights_of
 from engine.adapters.models.wire import Limits
 from engine.core.errors import Invalid
 from engine.core.feed import Feed
@@ -113,6 +114,7 @@ def _embedded(settings: Settings, name: str, why: str, *, start: bool, feed: Fee
             limits=_limits(settings),
             feed=feed,
             wanted=settings.model_replicas,
+            tools=weights_of(name).tools,
         )
         return Choice(
             replicas, f"embedded:{name}, because {why}; Ray hosts it {settings.model_replicas} times."

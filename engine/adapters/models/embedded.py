@@ -16,9 +16,8 @@ from pathlib import Path
 
 from engine.adapters.models.llama_server import LlamaFailed, LlamaServer
 from engine.adapters.models.openai import OpenAIModel
-from engine.adapters.models.weights import FetchStopped, Weights, fetch, known_weights, shown_progress
+from engine.adapters.models.weights import FetchStopped, fetch, shown_progress, weights_of
 from engine.adapters.models.wire import Limits, ModelServer
-from engine.core.errors import Invalid
 from engine.core.logging import log
 from engine.domains.runs import ModelEnd, ModelHealth, ModelRequest, ModelUnavailable
 
@@ -53,11 +52,8 @@ class EmbeddedModel:
         show_progress: bool = False,
         place: Place | None = None,
     ) -> None:
-        known = known_weights()
-        if name not in known:
-            raise Invalid(f"There is no embedded model {name!r}. There are: {', '.join(known)}.", model=name)
         self.name = name
-        self._weights: Weights = known[name]
+        self._weights = weights_of(name)
         self._folder = folder
         self._context_tokens = min(context_tokens, self._weights.trained_context)
         self._parallel = parallel
@@ -187,6 +183,7 @@ class EmbeddedModel:
                 api_key=key,
                 limits=self._limits,
                 key_setting=None,
+                tools=self._weights.tools,
             )
             self._state = "ready"
             return model

@@ -1,6 +1,6 @@
 """Any server that speaks OpenAI's chat completions: OpenAI, vLLM, OpenRouter, llama.cpp and the rest."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -43,7 +43,7 @@ UNREADABLE = "_unreadable"
 
 
 class OpenAIModel:
-    """A model behind an OpenAI-compatible address."""
+    """A model behind an OpenAI-compatible address; `tools` names those that it is told of, all when None."""
 
     provider = "openai"
 
@@ -55,8 +55,10 @@ class OpenAIModel:
         api_key: str | None = None,
         limits: Limits | None = None,
         key_setting: str | None = "RUGPT_OPENAI_API_KEY",
+        tools: Collection[str] | None = None,
     ) -> None:
         self.name = name
+        self._tools = tools
         self.server = ModelServer(
             base_url,
             limits or Limits(),
@@ -106,7 +108,8 @@ class OpenAIModel:
             "temperature": request.temperature,
             limit: request.max_tokens,
         }
-        if request.tools:
+        tools = [tool for tool in request.tools if self._tools is None or tool.name in self._tools]
+        if tools:
             body["tools"] = [
                 {
                     "type": "function",
@@ -116,7 +119,7 @@ class OpenAIModel:
                         "parameters": tool.parameters,
                     },
                 }
-                for tool in request.tools
+                for tool in tools
             ]
         if request.json_schema is not None:
             body["response_format"] = {

@@ -4,7 +4,7 @@ Replicas that come and go are heard of through the feed, every second each; othe
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from hashlib import blake2b
@@ -45,7 +45,8 @@ class ReplicatedModel:
     """A model that has replicas. What one has begun to say is never said again by another.
 
     With a feed, replicas are those that were told of it within the last seconds, and a call waits for one
-    to come. With addresses alone, a call fails when all that it may try have failed.
+    to come. With addresses alone, a call fails when all that it may try have failed. `tools` are those of
+    OpenAIModel.
     """
 
     def __init__(
@@ -58,9 +59,11 @@ class ReplicatedModel:
         feed: Feed | None = None,
         urls: Sequence[str] = (),
         wanted: int | None = None,
+        tools: Collection[str] | None = None,
     ) -> None:
         self.name = name
         self.provider = provider
+        self._tools = tools
         self._limits = limits or Limits()
         # Whoever fails is left for another one, which is better than to ask the same one again.
         self._once = replace(self._limits, attempts=1)
@@ -254,6 +257,7 @@ class ReplicatedModel:
                 api_key=self._api_key,
                 limits=self._once,
                 key_setting=None if self._feed else "RUGPT_OPENAI_API_KEY",
+                tools=self._tools,
             )
             self._clients[replica.id] = client
         return client

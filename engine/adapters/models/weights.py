@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
+from engine.core.errors import Invalid
 from engine.domains.runs import ModelUnavailable
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
@@ -60,6 +61,7 @@ class Weights:
     bytes: int
     trained_context: int
     parts: tuple[Part, ...]
+    tools: tuple[str, ...] | None = None  # those that it is better with than without; None: all
 
     @property
     def fetch_bytes(self) -> int:
@@ -70,10 +72,18 @@ class Weights:
 def known_weights() -> dict[str, Weights]:
     """Return every embedded model there is, by name."""
     listed = json.loads(_CATALOGUE.read_text())
-    return {
-        name: Weights(name=name, **{**facts, "parts": tuple(Part(**part) for part in facts["parts"])})
-        for name, facts in listed.items()
-    }
+    for facts in listed.values():
+        facts["parts"] = tuple(Part(**part) for part in facts["parts"])
+        facts["tools"] = tuple(facts["tools"]) if "tools" in facts else None
+    return {name: Weights(name=name, **facts) for name, facts in listed.items()}
+
+
+def weights_of(name: str) -> Weights:
+    """Return the embedded model of that name; Invalid names those there are."""
+    known = known_weights()
+    if name not in known:
+        raise Invalid(f"There is no embedded model {name!r}. There are: {', '.join(known)}.", model=name)
+    return known[name]
 
 
 def fetch(
